@@ -1,0 +1,46 @@
+"""What the command lines share: exit codes, one clear line for an error, a traceback only on request."""
+
+import argparse
+import sys
+import traceback
+from collections.abc import Callable
+
+from models.errors import EspalierError
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose complaints are one line on stderr, with exit code 2."""
+
+    def error(self, message: str) -> None:
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def add_debug(parser: argparse.ArgumentParser) -> None:
+    """Adds the option that every command line has."""
+    parser.add_argument("--debug", action="store_true", help="show the full traceback of an error")
+
+
+def finish(run: Callable[[], int | None], debug: bool = False) -> int:
+    """Runs a command and returns its exit code: 0 done, 2 the request is wrong, 1 it failed while running."""
+    try:
+        return run() or 0
+    except KeyboardInterrupt:
+        return _complain("Interrupted; nothing half-written was left.", 1, debug)
+    except EspalierError as error:
+        return _complain(str(error), error.exit_code, debug)
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 1
+    except MemoryError:
+        return _complain("Out of memory: use a smaller model, fewer --samples or a shorter --sequence-length.", 1, debug)
+    except Exception as error:
+        first_line = (str(error).strip().splitlines() or [""])[0]
+        text = f"{type(error).__name__}: {first_line} (run again with --debug for the traceback)"
+        return _complain(text, 1, debug)
+
+
+def _complain(text: str, code: int, debug: bool) -> int:
+    if debug:
+        traceback.print_exc()
+    print(f"error: {' '.join(text.split())}", file=sys.stderr)
+    return code

@@ -1,0 +1,20 @@
+"""The exception types every floor shares: what went wrong and what to do about it."""
+
+
+class EspalierError(Exception):
+    """Something failed while running. The text is one line and ends with a remedy."""
+
+    exit_code = 1
+
+
+class RequestError(EspalierError):
+    """The request itself is wrong (a missing file, an impossible option): nothing was done."""
+
+    exit_code = 2
+
+
+class Cancelled(EspalierError):
+    """The person asked a long task to stop. Raised from a progress callback, between two steps."""
+
+    def __init__(self, message: str = "Cancelled; nothing was changed."):
+        super().__init__(message)

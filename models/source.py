@@ -1,0 +1,105 @@
+"""Where a MODEL comes from: the embedded one, a local folder, or a repository of the Hub with a revision."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from models.errors import EspalierError, RequestError
+
+EMBEDDED = Path(__file__).parent / "embedded"
+HUB_ID = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+|[\w.-]+)(@(?P<revision>[\w./-]+))?")
+WANTED = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.model", "*.jinja")
+UNWANTED = ("original/*", "onnx/*", "*/onnx/*", "openvino/*")
+Room = Callable[[int], None]  # asked before that many bytes of weights are fetched; raises to refuse
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """A model's files: what the person called it, the local folder, and the Hub commit if it has one."""
+
+    id: str
+    folder: Path
+    revision: str | None = None
+
+
+def locate(model: str, room: Room | None = None) -> ModelSource:
+    """Finds MODEL (`embedded`, a folder, or `owner/name[@revision]`), downloading from the Hub what is missing.
+
+    `room(bytes)` is asked before a download and may refuse it. Raises RequestError for everything a person can mend.
+    """
+    if model == "embedded":
+        return ModelSource("embedded", EMBEDDED)
+    path = Path(model).expanduser()
+    if path.is_dir():
+        return ModelSource(model, path)
+    if path.is_file():
+        raise RequestError(f"{model} is a file: give the folder that holds config.json and the safetensors.")
+    match = HUB_ID.fullmatch(model)
+    if match is None or model.startswith((".", "/", "~")):
+        raise RequestError(f"There is no folder {model}: check the path (or give a Hub id such as owner/name).")
+    return _download(model, match["repo"], match["revision"], room)
+
+
+def _download(model: str, repo: str, revision: str | None, room: Room | None) -> ModelSource:
+    import httpx
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub import errors as hub
+
+    commit = None
+    try:
+        info = HfApi().model_info(repo, revision=revision, files_metadata=True)
+        _check_listing(model, [(file.rfilename, file.size or 0) for file in info.siblings or []], room)
+        commit = info.sha
+        folder = snapshot_download(repo, revision=commit, allow_patterns=WANTED, ignore_patterns=UNWANTED)
+    except hub.GatedRepoError:
+        raise RequestError(
+            f"{repo} is gated: accept its terms on its Hub page, then log in with `hf auth login` or set HF_TOKEN."
+        ) from None
+    except hub.RevisionNotFoundError:
+        raise RequestError(f"{repo} has no revision {revision}: use a branch, tag or commit that it has.") from None
+    except hub.RepositoryNotFoundError:
+        raise RequestError(
+            f"There is no folder {model} here and no such model on the Hub (if it is private, log in with `hf auth login`)."
+        ) from None
+    except hub.HFValidationError as error:
+        raise RequestError(f"{model} is neither a folder nor a valid Hub id: {error}") from None
+    except (hub.HfHubHTTPError, hub.LocalEntryNotFoundError, httpx.HTTPError, OSError) as error:
+        folder = _cached(repo, revision)
+        if folder is None:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise EspalierError(
+                f"Could not fetch {model} and no complete copy is cached ({reason}): check the network, "
+                "set HF_ENDPOINT to a mirror, or use a local folder or `embedded`."
+            ) from error
+    return ModelSource(model, Path(folder), commit or Path(folder).name)
+
+
+def _cached(repo: str, revision: str | None) -> str | None:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        folder = snapshot_download(repo, revision=revision, allow_patterns=WANTED, local_files_only=True)
+    except LocalEntryNotFoundError:
+        return None
+    return folder if any(Path(folder).glob("*.safetensors")) else None
+
+
+def _check_listing(model: str, files: list[tuple[str, int]], room: Room | None) -> None:
+    weights = {name: size for name, size in files if name.endswith(".safetensors") and "/" not in name}
+    if not weights:
+        refuse_without_safetensors(model, [name for name, _ in files])
+    if room is not None:
+        room(sum(weights.values()))
+
+
+def refuse_without_safetensors(model: str, names: list[str]) -> None:
+    """Raises the RequestError for a folder or repository that holds no safetensors."""
+    pickles = [name for name in names if name.endswith((".bin", ".pt", ".pth", ".ckpt"))]
+    if pickles:
+        raise RequestError(
+            f"{model} holds its weights only as pickle files ({pickles[0]}), which can run code when opened: "
+            "use a safetensors version of it, or convert it where you trust it."
+        )
+    raise RequestError(f"{model} holds no .safetensors file: it is not a saved model, or it was saved only in part.")

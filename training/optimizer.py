@@ -1,0 +1,34 @@
+"""The optimizers: Muon for the matrices inside the decoder blocks, AdamW for everything else."""
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from models.errors import RequestError
+
+
+def make_optimizers(model: nn.Module, learning_rate: float, weight_decay: float) -> list[torch.optim.Optimizer]:
+    """Muon (orthogonalised momentum, its step scaled to AdamW's size) on 2-D weights that are not embeddings.
+
+    Raises RequestError on a torch without Muon (before 2.9).
+    """
+    if not hasattr(torch.optim, "Muon"):
+        raise RequestError(f"Training needs torch 2.9 or newer for the Muon optimizer; this is {torch.__version__}.")
+    embeddings = {id(p) for m in model.modules() if isinstance(m, nn.Embedding) for p in m.parameters()}
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    matrices = [p for p in parameters if p.ndim == 2 and id(p) not in embeddings]
+    others = [p for p in parameters if p.ndim != 2 or id(p) in embeddings]
+    return [
+        torch.optim.Muon(matrices, lr=learning_rate, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(others, lr=learning_rate, betas=(0.9, 0.95), weight_decay=0.0, fused=True),
+    ]
+
+
+def linear_schedule(warm_up: float) -> Callable[[float], float]:
+    """The learning rate's factor at a fraction of the run: up from 0 over `warm_up`, then straight down to 0."""
+
+    def factor(fraction: float) -> float:
+        return min(fraction / warm_up, (1 - fraction) / (1 - warm_up)) if warm_up else 1 - fraction
+
+    return factor
