@@ -1,0 +1,97 @@
+"""Shared fixtures: tiny real models of transformers, their tokenizer, and the real command lines."""
+
+import os
+
+os.environ.update(HF_HUB_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1", GRADIO_ANALYTICS_ENABLED="False")
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+# Configurations small enough that a forward pass takes a millisecond; every one has two or more heads and layers.
+LLAMA_LIKE = dict(
+    hidden_size=32, intermediate_size=64, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2,
+    max_position_embeddings=128,
+)  # fmt: skip
+FAMILIES = {
+    "llama": LLAMA_LIKE,
+    "mistral": LLAMA_LIKE,
+    "qwen2": LLAMA_LIKE,
+    "qwen3": LLAMA_LIKE | dict(head_dim=8),
+    "gemma2": LLAMA_LIKE | dict(head_dim=8),
+    "phi3": LLAMA_LIKE | dict(pad_token_id=1),
+    "gpt2": dict(n_embd=32, n_layer=3, n_head=4, n_positions=128),
+    "gpt_neox": dict(
+        hidden_size=32, intermediate_size=64, num_hidden_layers=3, num_attention_heads=4, max_position_embeddings=128
+    ),
+    "opt": dict(
+        hidden_size=32, ffn_dim=64, num_hidden_layers=3, num_attention_heads=4, max_position_embeddings=128,
+        word_embed_proj_dim=32,
+    ),
+    "bloom": dict(hidden_size=32, n_layer=3, n_head=4),
+}  # fmt: skip
+TEXTS = [
+    "The gardener ties the young branches to the wall and cuts what grows away from it.",
+    "A tree that is pruned well bears more fruit than one that is left to itself.",
+    "Café crème für 12 Gäste, 在花园里 the cat's asleep; isn't it?",
+] * 20
+
+
+@pytest.fixture(scope="session")
+def tiny_tokenizer():
+    """A byte-level BPE of 320 entries, trained on a few sentences."""
+    from training.tokenizer import train_tokenizer
+
+    return train_tokenizer(TEXTS, 320)
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tiny_tokenizer):
+    """A factory of random fp32 models in eval mode: `tiny_model("gpt2", n_layer=2)`."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    def make(family: str = "llama", seed: int = 0, **options):
+        config = AutoConfig.for_model(
+            family, vocab_size=len(tiny_tokenizer), bos_token_id=0, eos_token_id=0, **FAMILIES[family] | options
+        )
+        torch.manual_seed(seed)
+        return AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tiny_model, tiny_tokenizer, tmp_path_factory):
+    """A factory of saved tiny models with their tokenizer: `tiny_folder("llama") -> Path`."""
+
+    def make(family: str = "llama", seed: int = 0, **options) -> Path:
+        folder = tmp_path_factory.mktemp(family) / "model"
+        tiny_model(family, seed, **options).save_pretrained(folder)
+        tiny_tokenizer.save_pretrained(folder)
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def run_cli():
+    """Runs `python -m ...` (or `python FILE ...`) as a person would and returns the completed process."""
+
+    def run(*arguments, timeout: float = 120, **environment) -> subprocess.CompletedProcess:
+        words = [str(argument) for argument in arguments]
+        start = [] if words[0].endswith(".py") else ["-m"]
+        return subprocess.run(
+            [sys.executable, *start, *words],
+            cwd=ROOT,
+            env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+
+    return run
