@@ -1,6 +1,7 @@
 """What the command lines share: exit codes, one clear line for an error, a traceback only on request."""
 
 import argparse
+import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -22,6 +23,7 @@ def add_debug(parser: argparse.ArgumentParser) -> None:
 
 def finish(run: Callable[[], int | None], debug: bool = False) -> int:
     """Runs a command and returns its exit code: 0 done, 2 the request is wrong, 1 it failed while running."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # our lines say what a person must know
     try:
         return run() or 0
     except KeyboardInterrupt:

@@ -1,11 +1,9 @@
 """Loading: MODEL to model, tokenizer and description, with every expected mishap explained in one line."""
 
-import warnings
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from models.description import Description, content_hash, describe
@@ -13,6 +11,7 @@ from models.errors import EspalierError, RequestError
 from models.files import read_json
 from models.memory import OutOfMemory, require
 from models.policy import choose_device, choose_dtype
+from models.quiet import quiet_transformers
 from models.source import ModelSource, locate
 from models.weights import tensor_headers, weight_files
 
@@ -84,15 +83,9 @@ def load_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase:
         raise RequestError(f"The tokenizer of {source.id} cannot be read ({_first_line(error)}): copy its files again.") from error
 
 
-def load_config(folder: Path):
-    """The folder's transformers configuration."""
-    return AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-
-
 def _load_weights(source: ModelSource, dtype: torch.dtype) -> PreTrainedModel:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quiet_transformers():
             network, info = AutoModelForCausalLM.from_pretrained(
                 source.folder,
                 dtype=dtype,

@@ -9,6 +9,7 @@ import torch
 
 from models.files import new_folder, refuse_existing, write_json
 from models.progress import Progress
+from models.quiet import quiet_transformers
 from training.architecture import new_model
 from training.corpus import Corpus
 from training.loop import Progression, TrainingConfig, Window, train
@@ -38,7 +39,7 @@ def whole_windows(corpus: Corpus, config: TrainingConfig) -> Iterator[Window]:
 
 def save_trained(model, tokenizer, out: Path, record: dict) -> None:
     """Saves a trained model as a plain Hugging Face folder in bf16, with the record of its training."""
-    with new_folder(out) as folder:
+    with new_folder(out) as folder, quiet_transformers():
         model.to(torch.bfloat16).save_pretrained(folder)
         save_tokenizer(tokenizer, folder, model.config.max_position_embeddings)
         write_json(folder / "training.json", record)
