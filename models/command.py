@@ -6,7 +6,7 @@ import sys
 import traceback
 from collections.abc import Callable
 
-from models.errors import EspalierError
+from models.errors import EspalierError, first_line
 
 
 class Parser(argparse.ArgumentParser):
@@ -36,8 +36,7 @@ def finish(run: Callable[[], int | None], debug: bool = False) -> int:
     except MemoryError:
         return _complain("Out of memory: use a smaller model, fewer --samples or a shorter --sequence-length.", 1, debug)
     except Exception as error:
-        first_line = (str(error).strip().splitlines() or [""])[0]
-        text = f"{type(error).__name__}: {first_line} (run again with --debug for the traceback)"
+        text = f"{type(error).__name__}: {first_line(error)} (run again with --debug for the traceback)"
         return _complain(text, 1, debug)
 
 

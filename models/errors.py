@@ -18,3 +18,8 @@ class Cancelled(EspalierError):
 
     def __init__(self, message: str = "Cancelled; nothing was changed."):
         super().__init__(message)
+
+
+def first_line(error: BaseException, length: int = 300) -> str:
+    """What another library's error says, in one line: its first, or its type if it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:length]

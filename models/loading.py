@@ -7,7 +7,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from models.description import Description, content_hash, describe
-from models.errors import EspalierError, RequestError
+from models.errors import EspalierError, RequestError, first_line
 from models.files import read_json
 from models.memory import OutOfMemory, require
 from models.policy import choose_device, choose_dtype
@@ -80,7 +80,7 @@ def load_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase:
     try:
         return AutoTokenizer.from_pretrained(source.folder, trust_remote_code=False, local_files_only=True)
     except Exception as error:  # the tokenizers library raises bare Exceptions for damaged files
-        raise RequestError(f"The tokenizer of {source.id} cannot be read ({_first_line(error)}): copy its files again.") from error
+        raise RequestError(f"The tokenizer of {source.id} cannot be read ({first_line(error)}): copy its files again.") from error
 
 
 def _load_weights(source: ModelSource, dtype: torch.dtype) -> PreTrainedModel:
@@ -97,7 +97,7 @@ def _load_weights(source: ModelSource, dtype: torch.dtype) -> PreTrainedModel:
     except (MemoryError, torch.cuda.OutOfMemoryError) as error:
         raise OutOfMemory(f"{source.id} did not fit into memory: choose a smaller model or --dtype bfloat16.") from error
     except Exception as error:
-        raise EspalierError(f"{source.id} could not be loaded: {_first_line(error)}. Check that its files are whole.") from error
+        raise EspalierError(f"{source.id} could not be loaded: {first_line(error)}. Check that its files are whole.") from error
     if info["missing_keys"]:
         example = sorted(info["missing_keys"])[0]
         raise RequestError(
@@ -115,7 +115,3 @@ def _check_fit(name: str, network: PreTrainedModel, tokenizer: PreTrainedTokeniz
             f"The tokenizer of {name} has token ids up to {largest} and the model only {rows} embeddings: "
             "it belongs to another model. Copy the tokenizer files of the right one."
         )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.errors import EspalierError, RequestError
+from models.errors import EspalierError, RequestError, first_line
 
 EMBEDDED = Path(__file__).parent / "embedded"
 HUB_ID = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+|[\w.-]+)(@(?P<revision>[\w./-]+))?")
@@ -42,16 +42,14 @@ def locate(model: str, room: Room | None = None) -> ModelSource:
 
 
 def _download(model: str, repo: str, revision: str | None, room: Room | None) -> ModelSource:
-    import httpx
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub import errors as hub
 
-    commit = None
     try:
         info = HfApi().model_info(repo, revision=revision, files_metadata=True)
         _check_listing(model, [(file.rfilename, file.size or 0) for file in info.siblings or []], room)
-        commit = info.sha
-        folder = snapshot_download(repo, revision=commit, allow_patterns=WANTED, ignore_patterns=UNWANTED)
+        # By the name that was asked for, not by commit: only so is the name remembered for use without a network.
+        folder = snapshot_download(repo, revision=revision, allow_patterns=WANTED, ignore_patterns=UNWANTED)
     except hub.GatedRepoError:
         raise RequestError(
             f"{repo} is gated: accept its terms on its Hub page, then log in with `hf auth login` or set HF_TOKEN."
@@ -64,15 +62,24 @@ def _download(model: str, repo: str, revision: str | None, room: Room | None) ->
         ) from None
     except hub.HFValidationError as error:
         raise RequestError(f"{model} is neither a folder nor a valid Hub id: {error}") from None
-    except (hub.HfHubHTTPError, hub.LocalEntryNotFoundError, httpx.HTTPError, OSError) as error:
+    except Exception as error:
+        if not _is_network_trouble(error):
+            raise
         folder = _cached(repo, revision)
         if folder is None:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise EspalierError(
-                f"Could not fetch {model} and no complete copy is cached ({reason}): check the network, "
+                f"Could not fetch {model} and no complete copy is cached ({first_line(error)}): check the network, "
                 "set HF_ENDPOINT to a mirror, or use a local folder or `embedded`."
             ) from error
-    return ModelSource(model, Path(folder), commit or Path(folder).name)
+    return ModelSource(model, Path(folder), Path(folder).name)
+
+
+def _is_network_trouble(error: Exception) -> bool:
+    from huggingface_hub import errors as hub
+
+    # The Hub's client has changed its HTTP library twice (requests, httpx, httpx2); all fail with errors of their own.
+    own = type(error).__module__.split(".")[0].startswith(("httpx", "requests"))
+    return own or isinstance(error, (hub.HfHubHTTPError, hub.LocalEntryNotFoundError, OSError))
 
 
 def _cached(repo: str, revision: str | None) -> str | None:
