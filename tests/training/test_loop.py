@@ -1,0 +1,142 @@
+"""The training loop: it learns, its loss is the weighted one, and a killed run ends as an unbroken one would."""
+
+from dataclasses import replace
+from itertools import repeat
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from models.errors import Cancelled, EspalierError, RequestError
+from training.instructions import encode_example, is_held_out, pack, passage_example, review_example
+from training.loop import TrainingConfig, token_loss, train
+from training.optimizer import linear_schedule, make_optimizers
+from training.sources import Passage, Review
+
+CONFIG = TrainingConfig(tokens=16 * 4 * 30, length=16, batch=4, learning_rate=5e-3, checkpoint_every=10)
+
+
+def windows(seed=0):
+    generator = np.random.default_rng(seed)
+    while True:
+        start = generator.integers(2, 200)
+        yield np.arange(start, start + 17, dtype=np.int64), np.ones(16, dtype=np.float32)
+
+
+def test_it_learns_to_count(tiny_model):
+    model = tiny_model()
+    config = replace(CONFIG, tokens=16 * 4 * 150, learning_rate=2e-2)
+    record = train(model, windows(), config, record_every=10)
+    assert record.losses[0][1] > 5 and record.losses[-1][1] < 1
+    assert record.step == 150 and not model.training
+
+
+def test_the_loss_is_the_weighted_mean(tiny_model):
+    model = tiny_model()
+    ids = torch.arange(2, 24).view(2, 11)
+    weights = torch.rand(2, 10)
+    log_probabilities = model(ids[:, :-1]).logits.log_softmax(-1)
+    chosen = torch.stack([log_probabilities[b, t, ids[b, t + 1]] for b in range(2) for t in range(10)])
+    expected = -(chosen * weights.flatten()).sum() / weights.sum()
+    assert token_loss(model, ids, weights).item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_a_killed_run_goes_on_to_the_same_weights(tiny_model, tmp_path):
+    unbroken = tiny_model()
+    train(unbroken, windows(), CONFIG)
+    checkpoint = tmp_path / "run.checkpoint"
+
+    def kill(fraction, message):
+        if fraction > 0.7:
+            raise Cancelled()
+
+    with pytest.raises(Cancelled):
+        train(tiny_model(), windows(), CONFIG, checkpoint, kill)
+    assert checkpoint.exists()
+    resumed = tiny_model(seed=9)
+    record = train(resumed, windows(), CONFIG, checkpoint)
+    assert record.step == 30 and not checkpoint.exists()
+    for one, two in zip(unbroken.parameters(), resumed.parameters(), strict=True):
+        assert torch.equal(one, two)
+
+
+def test_a_checkpoint_of_other_options_is_refused(tiny_model, tmp_path):
+    checkpoint = tmp_path / "run.checkpoint"
+    with pytest.raises(Cancelled):
+        train(tiny_model(), windows(), CONFIG, checkpoint, lambda f, m: cancel_after(f, 0.5))
+    with pytest.raises(RequestError, match="other options"):
+        train(tiny_model(), windows(), replace(CONFIG, learning_rate=1e-3), checkpoint)
+
+
+def cancel_after(fraction, limit):
+    if fraction > limit:
+        raise Cancelled()
+
+
+def test_a_loss_that_is_no_number_stops_the_run(tiny_model):
+    model = tiny_model()
+    model.lm_head.weight.data.fill_(float("inf"))
+    with pytest.raises(EspalierError, match="lower --learning-rate"):
+        train(model, windows(), CONFIG)
+
+
+def test_every_parameter_has_one_optimizer(tiny_model):
+    model = tiny_model(tie_word_embeddings=True)
+    muon, adam = make_optimizers(model, 1e-3, 0.1)
+    groups = [{id(p) for g in o.param_groups for p in g["params"]} for o in (muon, adam)]
+    assert groups[0] | groups[1] == {id(p) for p in model.parameters()} and not groups[0] & groups[1]
+    assert id(model.model.embed_tokens.weight) in groups[1]
+    assert id(model.model.layers[0].mlp.up_proj.weight) in groups[0]
+
+
+@given(st.floats(0.01, 0.5), st.floats(0, 1))
+def test_the_schedule_rises_then_falls_to_zero(warm_up, fraction):
+    factor = linear_schedule(warm_up)
+    assert 0 <= factor(fraction) <= 1
+    assert factor(warm_up) == pytest.approx(1) and factor(1) == 0 and factor(0) == 0
+
+
+@given(st.lists(st.integers(1, 40), max_size=60), st.integers(4, 24), st.integers(1, 5))
+def test_packing_loses_no_example_and_never_splits_one(sizes, length, open_windows):
+    examples = [([number + 1] * size, [1.0] * size) for number, size in enumerate(sizes)]
+    packed = list(pack(examples, length, pad=0, open_windows=open_windows))
+    for ids, weights in packed:
+        assert len(ids) == length + 1 and len(weights) == length
+        assert np.array_equal(weights > 0, ids[1:] > 0)
+    for number, size in enumerate(sizes):
+        counts = [int((ids == number + 1).sum()) for ids, _ in packed]
+        assert sorted(counts)[-1:] == [min(size, length + 1)] and sum(counts) == max(counts)
+
+
+def test_examples_are_in_the_fixed_formats(tiny_tokenizer):
+    import random
+
+    review = review_example(Review("Good\nbuy", 1))
+    assert review == [("Review: Good buy\nSentiment:", False), (" positive\n", True)]
+    passage = Passage("T", "Ada wrote.", (("Who?", ("Ada",)), ("What did she do?", ("wrote",))))
+    text = "".join(piece for piece, _ in passage_example(passage, random.Random(0)))
+    assert text.startswith("Context: Ada wrote.\nQuestion: ") and text.count("Context:") == 1
+    assert "Question: Who?\nAnswer: Ada\n" in text and text.count("Answer:") == 2
+    ids, weights = encode_example(review, tiny_tokenizer)
+    assert tiny_tokenizer.decode(ids) == "<|endoftext|>Review: Good buy\nSentiment: positive\n"
+    counted = [token for token, weight in zip(ids, weights, strict=True) if weight == 1.0]
+    assert tiny_tokenizer.decode(counted) == " positive\n"
+
+
+def test_what_is_held_out_is_decided_by_name():
+    names = [f"article {number}" for number in range(3000)]
+    held = [name for name in names if is_held_out(name, 6)]
+    assert held == [name for name in names if is_held_out(name, 6)]
+    assert 400 < len(held) < 600
+
+
+@pytest.mark.parametrize("options", [dict(tokens=0), dict(tokens=1, batch=0), dict(tokens=1, length=0)])
+def test_senseless_options_are_refused(options):
+    with pytest.raises(RequestError):
+        TrainingConfig(**options)
+
+
+def test_endless_windows_are_not_needed(tiny_model):
+    fixed = repeat(next(windows()))
+    assert train(tiny_model(), fixed, replace(CONFIG, tokens=64)).step == 1
