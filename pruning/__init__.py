@@ -1,0 +1,26 @@
+"""Makes a language model smaller: decide what goes, take it out, save the rest, check what was saved.
+
+    from pruning import PruningConfig, prune
+    report = prune(model, tokenizer, PruningConfig(method="wanda", sparsity=0.5))
+"""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pruning.config import PruningConfig
+    from pruning.pipeline import preview, prune
+
+__all__ = ["PruningConfig", "preview", "prune"]
+
+
+def __getattr__(name: str):
+    # Lazily, so that `python -m pruning --help` does not wait for torch and transformers.
+    if name == "PruningConfig":
+        from pruning.config import PruningConfig
+
+        return PruningConfig
+    if name in ("preview", "prune"):
+        from pruning import pipeline
+
+        return getattr(pipeline, name)
+    raise AttributeError(f"module 'pruning' has no attribute {name!r}")

@@ -1,0 +1,134 @@
+"""Walks a model one block at a time, on the inputs that its own forward makes.
+
+For block i the model's forward runs with the blocks before it replaced by stubs that hand on what was cached, and
+stops after block i by an exception. So masks, rotary embeddings and whatever else a block is given come from the
+model itself, for every block and every batch, and nothing about them is assumed. Each batch's hidden state waits
+on the CPU.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from models.errors import EspalierError
+
+Observer = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], None]  # block input, block output, mask [B, T]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Token ids [B, T] and the mask [B, T] that is True where a token is text and not padding."""
+
+    ids: torch.Tensor
+    mask: torch.Tensor
+
+    def inputs(self, device: torch.device) -> dict[str, torch.Tensor]:
+        """The arguments of the model's forward; a mask only where there is padding."""
+        inputs = {"input_ids": self.ids.to(device)}
+        if not bool(self.mask.all()):
+            inputs["attention_mask"] = self.mask.to(device, torch.long)
+        return inputs
+
+
+class BlockWalk:
+    """The walk, as a context manager that gives the model back as it was.
+
+    with BlockWalk(model, blocks, batches) as walk:
+        for index in range(len(blocks)):
+            walk.run(index)      # block `index` sees every batch; hooks on its modules observe it
+            ...                  # change its weights
+            walk.advance(index)  # run it again and keep what it gives as the next block's input
+
+    `outputs[b]` is the hidden state [B, T, hidden] of batch b after the last block advanced, on the CPU.
+    """
+
+    def __init__(self, model: nn.Module, blocks: Sequence[nn.Module], batches: Sequence[Batch]):
+        self._model = model
+        self._blocks = list(blocks)
+        self._batches = list(batches)
+        self._device = next(model.parameters()).device
+        self._restore: list[Callable[[], None]] = []
+        self._index = 0
+        self._handed_on: torch.Tensor | None = None
+        self._tuple_lengths: dict[int, int] = {}  # blocks that return a tuple, and how long it is
+        self.outputs: list[torch.Tensor] = []
+
+    def __enter__(self) -> "BlockWalk":
+        training = self._model.training
+        self._restore.append(lambda: self._model.train(training))
+        self._model.eval()
+        for index, block in enumerate(self._blocks):
+            self._patch(index, block)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        while self._restore:
+            self._restore.pop()()
+
+    @torch.no_grad()
+    def run(self, index: int, before: Callable[[Batch], None] | None = None, observe: Observer | None = None) -> None:
+        """Runs block `index` on every batch. `before(batch)` is called ahead of each, `observe` with what it gave."""
+        for _ in self._passes(index, before, observe):
+            pass
+
+    @torch.no_grad()
+    def advance(self, index: int, before: Callable[[Batch], None] | None = None, observe: Observer | None = None) -> None:
+        """Runs block `index` on every batch and keeps its outputs as what the next block will be given."""
+        for number, output in enumerate(self._passes(index, before, observe)):
+            kept = output.to("cpu")
+            if index == 0:
+                self.outputs.append(kept)
+            else:
+                self.outputs[number] = kept
+
+    def _passes(self, index, before, observe):
+        self._index = index
+        for number, batch in enumerate(self._batches):
+            if before is not None:
+                before(batch)
+            self._handed_on = self.outputs[number].to(self._device) if index else None
+            try:
+                self._model(**batch.inputs(self._device), use_cache=False)
+            except _Reached as reached:
+                given, output = reached.given, reached.output
+            else:
+                raise EspalierError(
+                    f"{type(self._model).__name__} did not run its block {index}: it skips blocks, which is not supported."
+                )
+            if observe is not None:
+                observe(given, output, batch.mask.to(self._device))
+            yield output
+
+    def _patch(self, index: int, block: nn.Module) -> None:
+        own = block.forward
+
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            if index < self._index:
+                return self._in_form(index, self._handed_on)
+            given = args[0] if args else kwargs["hidden_states"]
+            output = own(*args, **kwargs)
+            if isinstance(output, tuple):
+                self._tuple_lengths[index] = len(output)
+                output = output[0]
+            raise _Reached(given, output)
+
+        # Kept and put back by hand: other libraries (accelerate's offloading) set instance forwards, too.
+        before = block.__dict__.get("forward")
+        block.forward = forward
+        self._restore.append(lambda: block.__dict__.update(forward=before) if before else block.__dict__.pop("forward"))
+
+    def _in_form(self, index: int, hidden: torch.Tensor) -> Any:
+        length = self._tuple_lengths.get(index)
+        return hidden if length is None else (hidden, *[None] * (length - 1))
+
+
+class _Reached(Exception):
+    """Ends the model's forward once the block in question has run."""
+
+    def __init__(self, given: torch.Tensor, output: torch.Tensor):
+        super().__init__("the block has run")
+        self.given = given
+        self.output = output

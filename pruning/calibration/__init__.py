@@ -1,0 +1,29 @@
+"""Where calibration text comes from: one file a source, a class with
+
+* `accepts(name) -> bool`: whether `--calibration name` means it;
+* `documents(request) -> iterable of documents`: texts, or lists of token ids, until the caller has enough.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from models.progress import Progress
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+Document = str | Sequence[int]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is wanted: `samples` windows of `length` tokens for this model, from the source called `name`."""
+
+    name: str
+    model: "PreTrainedModel"
+    tokenizer: "PreTrainedTokenizerBase"
+    samples: int
+    length: int
+    seed: int
+    progress: Progress | None = None

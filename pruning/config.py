@@ -1,0 +1,111 @@
+"""What a person asks for: the settings of one pruning, checked as soon as they are written down."""
+
+import math
+from dataclasses import asdict, dataclass
+
+from models.errors import RequestError
+from pruning import registry
+
+DEFAULT_METHODS = {"none": "wanda", "layers": "block-influence"}
+DEFAULT_SPARSITY = 0.5
+
+
+@dataclass(frozen=True)
+class PruningConfig:
+    """The settings of one pruning; whatever is None is filled in from the others.
+
+    method: a name of `pruning.registry.entries("method")`; None is the usual one of the structure.
+    sparsity: fraction, 0 <= s < 1, of the prunable weights (of the blocks, for structure "layers"). None is 0.5, or
+        what the pattern says.
+    pattern: "unstructured" or "N:M" (N kept of every M consecutive inputs). N:M fixes the sparsity at 1 - N/M.
+    structure: "none" (single weights) or "layers" (whole blocks); None is the structure the method is for.
+    calibration: "embedded", "self", a text file or a Hub data set; read only if the method needs it.
+    samples, sequence_length: how many windows of how many tokens; None is the model's context, at most 2048 tokens.
+    seed: decides the calibration windows, and nothing else.
+
+    Raises RequestError for a value outside its range, an unknown name, or settings that contradict each other.
+    """
+
+    method: str | None = None
+    sparsity: float | None = None
+    pattern: str = "unstructured"
+    structure: str | None = None
+    allocation: str = "uniform"
+    solver: str = "none"
+    calibration: str = "embedded"
+    samples: int = 128
+    sequence_length: int | None = None
+    recover: str = "none"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.structure is None:
+            self._fill("structure", registry.find("method", self.method).structure if self.method else "none")
+        registry.find("structure", self.structure)
+        if self.method is None:
+            self._fill("method", DEFAULT_METHODS[self.structure])
+        for kind in ("method", "allocation", "solver", "recover"):
+            registry.find(kind, getattr(self, kind))
+        self._check_structure()
+        self._settle_sparsity()
+        self._check_calibration()
+
+    def as_dict(self) -> dict:
+        """The settings as JSON types."""
+        return asdict(self)
+
+    def _fill(self, name: str, value: object) -> None:
+        object.__setattr__(self, name, value)  # the way a frozen dataclass completes itself
+
+    def _check_structure(self) -> None:
+        belongs = registry.find("method", self.method).structure
+        if belongs != self.structure:
+            fitting = [entry.name for entry in registry.entries("method") if entry.structure == self.structure]
+            raise RequestError(
+                f"The method {self.method} belongs to structure {belongs}, not {self.structure}: "
+                f"use --structure {belongs}, or one of these methods: {', '.join(fitting)}."
+            )
+        if self.structure == "none":
+            return
+        for name, plain in (("pattern", "unstructured"), ("allocation", "uniform"), ("solver", "none")):
+            if getattr(self, name) != plain:
+                raise RequestError(
+                    f"--{name} {getattr(self, name)} is about single weights and --structure {self.structure} "
+                    f"takes out whole parts: leave one of them away."
+                )
+
+    def _settle_sparsity(self) -> None:
+        if self.sparsity is not None and not _is_number(self.sparsity):
+            raise RequestError(f"The sparsity must be a number, not {self.sparsity!r}: use one from 0 to below 1.")
+        implied = self.parsed_pattern().implied_sparsity
+        if self.sparsity is None:
+            self._fill("sparsity", DEFAULT_SPARSITY if implied is None else implied)
+        self._fill("sparsity", float(self.sparsity))
+        if not 0 <= self.sparsity < 1:
+            raise RequestError(f"The sparsity must be from 0 to below 1 (a fraction), not {self.sparsity:g}.")
+        if implied is not None and not math.isclose(self.sparsity, implied, abs_tol=1e-6):
+            raise RequestError(
+                f"The pattern {self.pattern} means a sparsity of {implied:g}, not {self.sparsity:g}: "
+                "leave --sparsity away or choose another pattern."
+            )
+
+    def _check_calibration(self) -> None:
+        if not isinstance(self.calibration, str) or not self.calibration:
+            raise RequestError("The calibration must be embedded, self, a text file or a Hub data set.")
+        if not isinstance(self.samples, int) or self.samples < 1:
+            raise RequestError(f"The number of calibration samples must be at least 1, not {self.samples}.")
+        if self.sequence_length is not None and (not isinstance(self.sequence_length, int) or self.sequence_length < 2):
+            raise RequestError(f"The sequence length must be at least 2 tokens, not {self.sequence_length}.")
+        if not isinstance(self.seed, int) or self.seed < 0:
+            raise RequestError(f"The seed must be a whole number from 0 on, not {self.seed}.")
+
+    def parsed_pattern(self):
+        """The pattern as an object of `pruning.patterns`. RequestError if no pattern is written like that."""
+        for entry in registry.entries("pattern"):
+            if pattern := entry.implementation.parse(self.pattern):
+                return pattern
+        raise registry.unknown("pattern", self.pattern)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

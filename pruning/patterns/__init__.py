@@ -1,0 +1,12 @@
+"""Where the zeros may lie: one file a pattern, a class with
+
+* `parse(text) -> pattern | None`: the pattern a person wrote, None if it is another one; RequestError if it is this
+  one written wrongly;
+* `implied_sparsity`: the fraction of zeros it fixes, or None;
+* `misfit(columns) -> str | None`: why it cannot lie on rows of that many inputs;
+* `dropped(rows, columns, sparsity, group) -> int`: how many weights go, exactly;
+* `keep(scores, sparsity, group) -> mask`: the mask [R, C], True where the weight stays;
+* `rule(rows, columns, sparsity, group) -> str`: the same in words.
+
+`group` is "row" or "layer": within what the scores are compared.
+"""

@@ -1,0 +1,42 @@
+"""Makes a plan true: a shallower model of the same kind, in the form that stock transformers loads."""
+
+from collections.abc import Sequence
+
+from torch import nn
+from transformers import PreTrainedModel
+
+from models.errors import RequestError
+from pruning.plan import Plan
+from pruning.roles import Anatomy, find_anatomy, per_block_lists, renumber
+
+
+def remove_blocks(model: PreTrainedModel, anatomy: Anatomy, kept: Sequence[int]) -> None:
+    """Leaves only the blocks of the indices `kept`, in place, and tells the configuration and the blocks.
+
+    Afterwards the model generates with a key-value cache as without, and saves as an ordinary shallower model.
+    """
+    config = model.config.get_text_config()
+    sliced = {name: [items[index] for index in kept] for name, items in per_block_lists(config).items()}
+    holder, _, name = anatomy.path.rpartition(".")
+    blocks = nn.ModuleList(anatomy.blocks[index] for index in kept)
+    for place, block in enumerate(blocks):
+        renumber(block, place)
+    setattr(model.get_submodule(holder), name, blocks)
+    config.num_hidden_layers = len(blocks)
+    for name, items in sliced.items():
+        setattr(config, name, items)
+
+
+def replay(model: PreTrainedModel, plan: Plan) -> None:
+    """Applies a stored plan of whole blocks to a fresh copy of the dense model, in place.
+
+    RequestError for a plan of single weights (its masks are in the pruned weights) or one made for another depth.
+    """
+    if plan.blocks is None:
+        raise RequestError("Only a plan of whole blocks can be replayed: the masks of single weights are in the weights.")
+    anatomy = find_anatomy(model)
+    if len(anatomy.blocks) != plan.blocks.count:
+        raise RequestError(
+            f"The plan was made for {plan.blocks.count} blocks and this model has {len(anatomy.blocks)}: use its dense model."
+        )
+    remove_blocks(model, anatomy, plan.blocks.kept)

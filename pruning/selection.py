@@ -1,0 +1,20 @@
+"""The lowest k of every row: exact counts, and the same choice among equals on every device."""
+
+import torch
+
+
+def keep_highest(scores: torch.Tensor, drop: int) -> torch.Tensor:
+    """The mask [R, C] that drops exactly the `drop` lowest of every row of `scores` [R, C], True where kept.
+
+    Among equal scores the leftmost go first. (`scores <= threshold`, as often written, drops every tie.)
+    """
+    rows, columns = scores.shape
+    if drop <= 0:
+        return torch.ones_like(scores, dtype=torch.bool)
+    if drop >= columns:
+        return torch.zeros_like(scores, dtype=torch.bool)
+    threshold = scores.kthvalue(drop, dim=1, keepdim=True).values
+    below = scores < threshold
+    equal = scores == threshold
+    missing = drop - below.sum(dim=1, keepdim=True)
+    return ~(below | (equal & (equal.cumsum(dim=1) <= missing)))

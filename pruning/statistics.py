@@ -1,0 +1,144 @@
+"""What the calibration tokens say about the inputs of projections and about blocks: streaming sums in fp64.
+
+Every token counts once, whatever batch it comes in, and padding not at all. Projections that read the same tensor
+(q, k and v; gate and up) share one accumulator.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
+
+import torch
+
+from models.errors import EspalierError
+from pruning.blockwise import Batch
+from pruning.roles import Projection
+
+
+class Accumulator(Protocol):
+    """A statistic of one input: made for its `columns` and device, fed tokens, asked for its value."""
+
+    def __init__(self, columns: int, device: torch.device): ...
+
+    def add(self, inputs: torch.Tensor) -> None:
+        """Takes the inputs [T, C] of T tokens."""
+
+    def value(self) -> torch.Tensor:
+        """The statistic of all tokens so far."""
+
+
+class ColumnNorms:
+    """The L2 norm of every input channel over all tokens, n_j = sqrt(sum_t x_tj^2): [C]."""
+
+    def __init__(self, columns: int, device: torch.device):
+        self._squares = torch.zeros(columns, dtype=torch.float64, device=device)
+
+    def add(self, inputs: torch.Tensor) -> None:
+        """Takes the inputs [T, C] of T tokens."""
+        self._squares += inputs.float().square().sum(dim=0, dtype=torch.float64)
+
+    def value(self) -> torch.Tensor:
+        """The norms, fp64 [C]."""
+        return self._squares.sqrt()
+
+
+# What a score's or solver's `needs` may name. A Gram matrix, a mean, a variance each add one class and one line.
+INPUT_STATISTICS: dict[str, type[Accumulator]] = {"column_norms": ColumnNorms}
+
+
+class InputStatistics:
+    """Collects the named statistics of the inputs of some projections while they run, as a context manager.
+
+    Call `begin(batch)` before every forward pass: it tells which tokens are padding.
+    """
+
+    def __init__(self, projections: Sequence[Projection], needs: Iterable[str]):
+        self._projections = projections
+        self._needs = tuple(needs)
+        self._handles: list = []
+        self._leaders: dict[str, str] = {}  # a projection, and the one whose accumulators hold its input
+        self._accumulators: dict[str, dict[str, Accumulator]] = {}
+        self._seen: list[tuple[torch.Tensor, str]] = []  # inputs of the present pass and whose they are
+        self._mask: torch.Tensor | None = None
+
+    def __enter__(self) -> "InputStatistics":
+        for projection in self._projections:
+            hook = self._hook(projection)
+            self._handles.append(projection.module.register_forward_pre_hook(hook, with_kwargs=True))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        while self._handles:
+            self._handles.pop().remove()
+        self._seen.clear()
+
+    def begin(self, batch: Batch) -> None:
+        """Announces the next forward pass."""
+        self._seen.clear()
+        self._mask = None if bool(batch.mask.all()) else batch.mask.reshape(-1)
+
+    def of(self, projection: Projection) -> dict[str, torch.Tensor]:
+        """The statistics of a projection's input. EspalierError if it never ran or a statistic is not finite."""
+        leader = self._leaders.get(projection.name)
+        if leader is None:
+            raise EspalierError(f"No calibration token reached {projection.name}: use more --samples or other text.")
+        values = {name: accumulator.value() for name, accumulator in self._accumulators[leader].items()}
+        for name, value in values.items():
+            if not bool(value.isfinite().all()):
+                raise EspalierError(
+                    f"The inputs of {projection.name} are not finite (statistic {name}): "
+                    "the model overflows in this dtype or its weights are damaged; try --dtype float32."
+                )
+        return values
+
+    @property
+    def distinct_inputs(self) -> int:
+        """How many different inputs were seen."""
+        return len(self._accumulators)
+
+    def _hook(self, projection: Projection):
+        def observe(module: torch.nn.Module, args: tuple, kwargs: dict) -> None:
+            inputs = args[0] if args else next(iter(kwargs.values()))
+            leader = next((name for tensor, name in self._seen if tensor is inputs), projection.name)
+            if self._leaders.setdefault(projection.name, leader) != leader:
+                raise EspalierError(f"{projection.name} shares its input in one pass and not in another: not supported.")
+            if leader == projection.name:
+                self._seen.append((inputs, leader))
+                self._take(leader, inputs.detach())
+
+        return observe
+
+    def _take(self, leader: str, inputs: torch.Tensor) -> None:
+        columns = inputs.shape[-1]
+        tokens = inputs.reshape(-1, columns)
+        if self._mask is not None:
+            tokens = tokens[self._mask.to(tokens.device)]
+        if leader not in self._accumulators:
+            kinds = {name: INPUT_STATISTICS[name] for name in self._needs}
+            self._accumulators[leader] = {name: kind(columns, inputs.device) for name, kind in kinds.items()}
+        for accumulator in self._accumulators[leader].values():
+            accumulator.add(tokens)
+
+
+class BlockCosines:
+    """The mean over tokens of the cosine between a block's input and its output, per block."""
+
+    def __init__(self, blocks: int):
+        self._sums = torch.zeros(blocks, dtype=torch.float64)
+        self._tokens = torch.zeros(blocks, dtype=torch.float64)
+
+    def add(self, index: int, given: torch.Tensor, output: torch.Tensor, mask: torch.Tensor) -> None:
+        """Takes a block's input and output [B, T, hidden]; only tokens where `mask` [B, T] is True count."""
+        cosines = torch.cosine_similarity(given[mask].float(), output[mask].float(), dim=-1)
+        self._sums[index] += cosines.sum(dtype=torch.float64).cpu()
+        self._tokens[index] += cosines.numel()
+
+    def value(self) -> Mapping[str, torch.Tensor]:
+        """`block_cosines`, fp64 [L]. EspalierError if one is not finite."""
+        cosines = self._sums / self._tokens
+        broken = (~cosines.isfinite()).nonzero().flatten().tolist()
+        if broken:
+            raise EspalierError(
+                f"The hidden states of block {broken[0]} are not finite: "
+                "the model overflows in this dtype or its weights are damaged; try --dtype float32."
+            )
+        return {"block_cosines": cosines}

@@ -1,0 +1,73 @@
+"""Whole decoder blocks are taken out; what is left is an ordinary, shallower model."""
+
+import math
+
+from models.errors import RequestError
+from models.progress import part
+from pruning.blockwise import BlockWalk
+from pruning.job import Job
+from pruning.plan import BlockPlan, Plan
+from pruning.realise import remove_blocks
+from pruning.registry import register
+from pruning.statistics import BlockCosines
+
+
+@register("structure", "layers")
+class Layers:
+    """Whole decoder blocks go, never the first or the last: saves memory and time at once."""
+
+    def plan(self, job: Job) -> Plan:
+        """Scores every block of the dense model on the calibration text and picks those that go, in one shot.
+
+        RequestError if the sparsity rounds to no block at all, or leaves fewer than the first and the last.
+        """
+        config, blocks = job.config, job.anatomy.blocks
+        count = len(blocks)
+        going = blocks_to_remove(count, config.sparsity)
+        scores = self._scores(job) if going else []
+        inner = sorted(range(1, count - 1), key=lambda index: scores[index])[:going] if going else []
+        kept = tuple(index for index in range(count) if index not in inner)
+        sizes = [sum(parameter.nbytes for parameter in block.parameters()) for block in blocks]
+        return Plan(
+            structure=config.structure,
+            method=config.method,
+            pattern=config.pattern,
+            sparsity=config.sparsity,
+            blocks=BlockPlan(
+                count=count,
+                kept=kept,
+                scores=tuple(scores),
+                bytes_before=sum(sizes),
+                bytes_after=sum(sizes[index] for index in kept),
+            ),
+        )
+
+    def apply(self, job: Job, plan: Plan) -> Plan:
+        """Takes the blocks out."""
+        job.progress(0.99, "Removing blocks")
+        remove_blocks(job.model, job.anatomy, plan.blocks.kept)
+        return plan
+
+    def _scores(self, job: Job) -> list[float]:
+        count = len(job.anatomy.blocks)
+        cosines = BlockCosines(count)
+        with BlockWalk(job.model, job.anatomy.blocks, job.windows.batches) as walk:
+            for index in range(count):
+                part(job.progress, index / count, (index + 1) / count)(0.0, f"Scoring block {index + 1} of {count}")
+                walk.advance(index, observe=lambda *seen, index=index: cosines.add(index, *seen))
+        return job.method.implementation(cosines.value())
+
+
+def blocks_to_remove(count: int, sparsity: float) -> int:
+    """How many of `count` blocks a sparsity means, rounded half up. RequestError if that is none or too many."""
+    going = math.floor(count * sparsity + 0.5)
+    if sparsity and not going:
+        raise RequestError(
+            f"A sparsity of {sparsity:g} of {count} blocks rounds to none: ask for at least {0.5 / count:.3f}."
+        )
+    if going > max(count - 2, 0):
+        raise RequestError(
+            f"A sparsity of {sparsity:g} would take {going} of {count} blocks, and the first and the last always stay: "
+            f"ask for at most {max(count - 2, 0) / count:.3f}."
+        )
+    return going

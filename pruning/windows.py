@@ -1,0 +1,160 @@
+"""Calibration text as token windows: as many as asked for, disjoint, chosen by the seed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from models.description import context_length
+from models.errors import RequestError
+from models.progress import Progress
+from models.units import format_count
+from pruning import registry
+from pruning.blockwise import Batch
+from pruning.calibration import Document, Request
+from pruning.config import PruningConfig
+
+LONGEST_DEFAULT = 2048  # tokens; what the field calibrates with
+BATCH_TOKENS = 4096
+TEXT_CHARACTERS_PER_TOKEN = 8  # generous: how much of a long source is read before the rest is left alone
+
+
+@dataclass(frozen=True)
+class Windows:
+    """The calibration windows in batches, and what a reader should know about them.
+
+    windows, tokens: how many are used, padding not counted; asked: how many windows were wanted.
+    """
+
+    batches: tuple[Batch, ...]
+    source: str
+    asked: int
+    windows: int
+    tokens: int
+    sequence_length: int
+    seed: int
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What fell short, in words."""
+        if self.windows >= self.asked:
+            return ()
+        return (
+            f"The calibration text {self.source} fills {self.windows} windows of up to {self.sequence_length} tokens "
+            f"({format_count(self.tokens)} tokens), not {self.asked}: all of it was used.",
+        )
+
+    def as_dict(self) -> dict:
+        """What was used, as JSON types."""
+        return {
+            "source": self.source,
+            "windows_asked": self.asked,
+            "windows": self.windows,
+            "tokens": self.tokens,
+            "sequence_length": self.sequence_length,
+            "seed": self.seed,
+        }
+
+
+def calibration_windows(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    config: PruningConfig,
+    texts: Sequence[str] | None = None,
+    progress: Progress | None = None,
+) -> Windows:
+    """The windows that `config` asks for, from `texts` or from the source it names.
+
+    Documents are joined into one stream with the end-of-text token between them. Raises RequestError if the source
+    is not there or holds no text, or if the sequence length is beyond the model's context.
+    """
+    length = window_length(model, config.sequence_length)
+    if texts is None:
+        request = Request(config.calibration, model, tokenizer, config.samples, length, config.seed, progress)
+        documents, source = find_source(config.calibration).documents(request), config.calibration
+    else:
+        documents, source = texts, "texts given by the caller"
+    stream = join(documents, tokenizer, limit=4 * config.samples * length)
+    pieces = cut(stream, config.samples, length, config.seed)
+    if not pieces:
+        raise RequestError(f"The calibration text {source} has fewer than 2 tokens: give a longer one.")
+    return Windows(
+        batches=tuple(make_batches(pieces, length)),
+        source=source,
+        asked=config.samples,
+        windows=len(pieces),
+        tokens=sum(map(len, pieces)),
+        sequence_length=length,
+        seed=config.seed,
+    )
+
+
+def find_source(name: str):
+    """The calibration source that answers to `name`. RequestError if none does."""
+    for entry in registry.entries("calibration"):
+        if entry.implementation.accepts(name):
+            return entry.implementation()
+    raise registry.unknown("calibration", name)
+
+
+def window_length(model: PreTrainedModel, asked: int | None) -> int:
+    """Tokens in a window: what was asked for, or the model's context up to 2048. RequestError beyond the context."""
+    context = context_length(model.config.get_text_config())
+    if asked is not None and asked > context:
+        raise RequestError(f"A sequence length of {asked} is beyond this model's context of {context}: ask for less.")
+    return asked or min(context, LONGEST_DEFAULT)
+
+
+def join(documents, tokenizer: PreTrainedTokenizerBase, limit: int) -> list[int]:
+    """The documents as one stream of token ids, the end-of-text token (if there is one) before each.
+
+    Reading stops once `limit` tokens are there, so that a huge source costs no more than a large one.
+    """
+    end = tokenizer.eos_token_id
+    stream: list[int] = []
+    for document in documents:
+        ids = _encode(document, tokenizer, limit)
+        if ids:
+            stream += ids if end is None or ids[0] == end else [end, *ids]
+        if len(stream) >= limit:
+            break
+    return stream
+
+
+def cut(stream: Sequence[int], samples: int, length: int, seed: int) -> list[list[int]]:
+    """Up to `samples` disjoint windows of `length` tokens at places that the seed draws.
+
+    A stream too short for that many is used whole, its last window shorter than the others.
+    """
+    whole = len(stream) // length
+    if whole < samples:
+        pieces = [list(stream[start : start + length]) for start in range(0, len(stream), length)]
+        return [piece for piece in pieces[:samples] if len(piece) > 1]
+    generator = torch.Generator().manual_seed(seed)
+    shift = int(torch.randint(len(stream) - whole * length + 1, (1,), generator=generator))
+    places = torch.randperm(whole, generator=generator)[:samples].sort().values.tolist()
+    return [list(stream[shift + place * length :][:length]) for place in places]
+
+
+def make_batches(pieces: Sequence[Sequence[int]], length: int) -> list[Batch]:
+    """The windows in batches of at most 4096 tokens (at least one window), the shorter ones padded on the right."""
+    size = max(1, BATCH_TOKENS // length)
+    batches = []
+    for start in range(0, len(pieces), size):
+        group = pieces[start : start + size]
+        longest = max(map(len, group))
+        ids = torch.zeros(len(group), longest, dtype=torch.long)
+        mask = torch.zeros(len(group), longest, dtype=torch.bool)
+        for row, piece in enumerate(group):
+            ids[row, : len(piece)] = torch.tensor(piece)
+            mask[row, : len(piece)] = True
+        batches.append(Batch(ids, mask))
+    return batches
+
+
+def _encode(document: Document, tokenizer: PreTrainedTokenizerBase, limit: int) -> list[int]:
+    if not isinstance(document, str):
+        return list(document)
+    text = document.strip()[: limit * TEXT_CHARACTERS_PER_TOKEN]
+    return tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"] if text else []
