@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from transformers import LlamaForCausalLM
 from models.errors import RequestError
 from models.files import read_json, refuse_existing
 from models.progress import Progress
+from models.quiet import quiet_transformers
 from training.corpus import Corpus
 from training.instructions import encode_example, pack, passage_example, passages, review_example, reviews
 from training.loop import Progression, TrainingConfig, Window, train
@@ -47,13 +48,14 @@ def finetune(
     """
     refuse_existing(out)
     history = read_json(pretrained / "training.json")
-    model = LlamaForCausalLM.from_pretrained(pretrained, dtype=torch.float32, use_safetensors=True).to(device)
+    with quiet_transformers():
+        model = LlamaForCausalLM.from_pretrained(pretrained, dtype=torch.float32, use_safetensors=True).to(device)
     windows = mixed_windows(root, corpus, config, mixture)
     count = len(windows) - len(windows) % config.batch
     config = replace(config, tokens=count * config.length)
     checkpoint = out.with_name(f"{out.name}.checkpoint")
     record = train(model, iter(windows), config, checkpoint, progress)
-    facts = {"mixture": mixture.__dict__, "windows": count}
+    facts = {"mixture": asdict(mixture), "windows": count}
     save_trained(model, corpus.tokenizer, out, history | {"finetuning": run_record(config, record, facts)})
     return record
 
