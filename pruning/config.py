@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 
 from models.errors import RequestError
 from pruning import registry
+from pruning.calibration import find_source
 
 DEFAULT_METHODS = {"none": "wanda", "layers": "block-influence"}
 DEFAULT_SPARSITY = 0.5
@@ -92,6 +93,7 @@ class PruningConfig:
     def _check_calibration(self) -> None:
         if not isinstance(self.calibration, str) or not self.calibration:
             raise RequestError("The calibration must be embedded, self, a text file or a Hub data set.")
+        find_source(self.calibration)
         if not isinstance(self.samples, int) or self.samples < 1:
             raise RequestError(f"The number of calibration samples must be at least 1, not {self.samples}.")
         if self.sequence_length is not None and (not isinstance(self.sequence_length, int) or self.sequence_length < 2):

@@ -1,17 +1,22 @@
 """One pruning in progress: what its stages share."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-
-import torch
-from transformers import PreTrainedModel
+from typing import TYPE_CHECKING
 
 from models.progress import Progress, silent
 from pruning.config import PruningConfig
 from pruning.registry import Entry, find
-from pruning.roles import Anatomy
-from pruning.windows import Windows
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel
+
+    from pruning.roles import Anatomy
+    from pruning.windows import Windows
 
 
 @dataclass

@@ -1,13 +1,18 @@
 """Makes a plan true: a shallower model of the same kind, in the form that stock transformers loads."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from torch import nn
-from transformers import PreTrainedModel
 
 from models.errors import RequestError
 from pruning.plan import Plan
 from pruning.roles import Anatomy, find_anatomy, per_block_lists, renumber
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 def remove_blocks(model: PreTrainedModel, anatomy: Anatomy, kept: Sequence[int]) -> None:

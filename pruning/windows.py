@@ -10,9 +10,8 @@ from models.description import context_length
 from models.errors import RequestError
 from models.progress import Progress
 from models.units import format_count
-from pruning import registry
 from pruning.blockwise import Batch
-from pruning.calibration import Document, Request
+from pruning.calibration import Document, Request, find_source
 from pruning.config import PruningConfig
 
 LONGEST_DEFAULT = 2048  # tokens; what the field calibrates with
@@ -88,14 +87,6 @@ def calibration_windows(
         sequence_length=length,
         seed=config.seed,
     )
-
-
-def find_source(name: str):
-    """The calibration source that answers to `name`. RequestError if none does."""
-    for entry in registry.entries("calibration"):
-        if entry.implementation.accepts(name):
-            return entry.implementation()
-    raise registry.unknown("calibration", name)
 
 
 def window_length(model: PreTrainedModel, asked: int | None) -> int:

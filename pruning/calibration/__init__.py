@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from models.progress import Progress
+from pruning import registry
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -27,3 +28,12 @@ class Request:
     length: int
     seed: int
     progress: Progress | None = None
+
+
+def find_source(name: str):
+    """The calibration source that `name` means, an exact name before a form. RequestError if none answers to it."""
+    entries = registry.entries("calibration")
+    for entry in sorted(entries, key=lambda entry: entry.name != name):
+        if entry.implementation.accepts(name):
+            return entry.implementation()
+    raise registry.unknown("calibration", name)

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 import torch
 
-from models.decoding import end_tokens
 from models.progress import silent
 from pruning.calibration import Request
 from pruning.registry import register
@@ -26,6 +25,8 @@ class Own:
 
         Liu et al., "LLM-QAT: Data-Free Quantization Aware Training" (2023), section 2.1, sample like this.
         """
+        from models.decoding import end_tokens
+
         progress = request.progress or silent
         ends = end_tokens(request.model, request.tokenizer)
         wanted, written = request.samples * request.length, 0

@@ -1,0 +1,8 @@
+"""`python -m pruning`."""
+
+import sys
+
+from pruning.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())
