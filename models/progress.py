@@ -29,18 +29,20 @@ def terminal_bar(stream: TextIO | None = None, width: int = 24) -> Progress:
     """
     out = stream or sys.stderr
     live = out.isatty()
-    began = time.monotonic()
+    began: tuple[float, float] | None = None  # when, and at what fraction: a resumed run does not begin at 0
     last_shown = float("-inf")
 
     def show(fraction: float, message: str) -> None:
-        nonlocal last_shown
+        nonlocal began, last_shown
         now = time.monotonic()
+        began = began or (now, fraction)
         done = fraction >= 1
         if not done and now - last_shown < (0.1 if live else 10):
             return
         last_shown = now
         filled = round(width * min(max(fraction, 0), 1))
-        left = "" if done or fraction <= 0 else f", {format_seconds((now - began) * (1 - fraction) / fraction)} left"
+        gained = fraction - began[1]
+        left = "" if done or gained <= 0 else f", {format_seconds((now - began[0]) * (1 - fraction) / gained)} left"
         line = f"[{'#' * filled}{'.' * (width - filled)}] {fraction:4.0%}  {message}{left}"
         out.write(f"\r{line}\033[K" if live else f"{line}\n")
         if live and done:

@@ -98,6 +98,16 @@ def test_the_bar_in_a_log_says_the_end_once():
     assert len(log.getvalue().splitlines()) == 2
 
 
+def test_the_time_left_of_a_resumed_run_counts_from_where_it_resumed(monkeypatch):
+    clock = iter([0.0, 20.0])
+    monkeypatch.setattr("models.progress.time.monotonic", lambda: next(clock))
+    log = io.StringIO()
+    bar = terminal_bar(log)
+    bar(0.5, "resumed")
+    bar(0.6, "going on")
+    assert log.getvalue().splitlines()[-1].endswith("60%  going on, 1 min 20 s left")
+
+
 @pytest.mark.parametrize(
     ("value", "shown"),
     [(0, "0 B"), (1023, "1023 B"), (1024, "1.00 KiB"), (11_541_120, "11.0 MiB"), (3 << 30, "3.00 GiB"), (1 << 44, "16384 GiB")],
