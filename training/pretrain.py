@@ -40,7 +40,8 @@ def whole_windows(corpus: Corpus, config: TrainingConfig) -> Iterator[Window]:
 def save_trained(model, tokenizer, out: Path, record: dict) -> None:
     """Saves a trained model as a plain Hugging Face folder in bf16, with the record of its training."""
     with new_folder(out) as folder, quiet_transformers():
-        model.to(torch.bfloat16).save_pretrained(folder)
+        # Shards below 10 MB: what a Space takes in an ordinary git push, without large-file storage.
+        model.to(torch.bfloat16).save_pretrained(folder, max_shard_size="9MB")
         save_tokenizer(tokenizer, folder, model.config.max_position_embeddings)
         write_json(folder / "training.json", record)
 
