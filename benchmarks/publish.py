@@ -1,0 +1,161 @@
+"""Fills the tables of README.md and of the model card from stored results, so that no figure is typed by hand.
+
+    python benchmarks/publish.py [--check]
+
+A block between `<!-- begin: NAME -->` and `<!-- end: NAME -->` is replaced by what the function NAME of BLOCKS makes
+of the results. With --check nothing is written and the exit code says whether a file would change.
+"""
+
+import argparse
+import re
+import sys
+from pathlib import Path
+
+from tabulate import tabulate
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+
+from evals.measurement import Measurement
+from evals.results import Result, read_results
+from evals.table import cell
+from models.files import read_json, write_text
+from models.progress import format_seconds
+from models.units import format_bytes, format_count, format_percent
+
+RESULTS = Path(__file__).parent / "results"
+EMBEDDED = ROOT / "models" / "embedded"
+PAGES = (ROOT / "README.md", EMBEDDED / "README.md")
+BLOCK = re.compile(r"(<!-- begin: ([\w-]+) -->\n).*?(<!-- end: \2 -->)", re.DOTALL)
+NAMES = {
+    "wikipedia_heldout perplexity": "Perplexity, held-out Wikipedia (300 articles)",
+    "wikipedia_heldout bits_per_byte": "Bits per byte, held-out Wikipedia",
+    "wikitext2_test_raw perplexity": "Perplexity, WikiText-2 test (raw)",
+    "wikitext2_test_raw bits_per_byte": "Bits per byte, WikiText-2 test (raw)",
+    "sst2_test accuracy": "SST-2 test accuracy",
+    "uci_heldout accuracy": "UCI review sentences kept back, accuracy",
+    "squad_heldout exact_match": "SQuAD exact match, articles kept back",
+    "squad_heldout f1": "SQuAD F1, articles kept back",
+}
+
+
+def embedded_quality() -> str:
+    """What the embedded model can do."""
+    document = read_results(RESULTS / "embedded_quality")
+    rows = []
+    for entry in document["results"]:
+        measured = Result.from_dict(entry).measurement
+        rows.append([NAMES[measured.metric], share(measured) if measured.metric in SHARES else str(measured), measured.n])
+    return f"{table(['measure', 'value ± half of the 95 % interval', 'n'], rows)}\n\n{where(document)}"
+
+
+SHARES = {name for name in NAMES if name.endswith(("accuracy", "exact_match", "f1"))}
+
+
+def share(measured: Measurement) -> str:
+    """A share of 0..1 as percent with its spread."""
+    half = (measured.interval[1] - measured.interval[0]) / 2
+    return f"{100 * measured.value:.1f} ± {100 * half:.1f} %"
+
+
+def embedded_samples() -> str:
+    """What the embedded model writes, greedily."""
+    samples = read_results(RESULTS / "embedded_quality")["samples"]
+    return "\n>\n".join(f"> **{prompt}** {' '.join(text.split())}" for prompt, text in samples.items())
+
+
+def embedded_making() -> str:
+    """How the embedded model was trained."""
+    record = read_json(EMBEDDED / "training.json")
+    rows = []
+    for stage, run in record.items():
+        options = run["options"]
+        rows.append(
+            [stage, format_count(run["tokens"]), run["steps"], format_seconds(run["seconds"]), run["threads"],
+             options["learning_rate"], f"{run['losses'][0][1]:.2f} to {run['losses'][-1][1]:.2f}"]
+        )  # fmt: skip
+    headers = ["stage", "tokens", "steps", "time", "threads", "peak learning rate", "loss, nats"]
+    return table(headers, rows)
+
+
+def embedded_shape() -> str:
+    """The embedded model's shape."""
+    model = read_results(RESULTS / "embedded_quality")["models"][0]
+    config = read_json(EMBEDDED / "config.json")
+    return (
+        f"{format_count(model['parameters'])} parameters, {format_bytes(model['bytes_on_disk'])} on disk in bfloat16; "
+        f"{model['layers']} layers, hidden size {model['hidden']}, feed-forward size {config['intermediate_size']}, "
+        f"{model['heads']} heads with {model['kv_heads']} key-value heads, context {model['context']}, vocabulary "
+        f"{model['vocabulary']} (byte-level BPE), embeddings tied."
+    )
+
+
+def one_shot() -> str:
+    """The one-shot methods on the embedded model."""
+    document = read_results(RESULTS / "one_shot")
+    results = [Result.from_dict(entry) for entry in document["results"]]
+    shown = ("perplexity", "perplexity_ratio", "decode_rate", "decode_speedup")
+    cells = {(result.model, result.measurement.metric): cell(result) for result in results}
+    rows = []
+    for model in document["models"]:
+        zeros = 1 - model["nonzero_parameters"] / model["parameters"]
+        rows.append(
+            [model["id"], *(cells.get((model["id"], metric), "") for metric in shown), format_count(model["parameters"]),
+             format_percent(zeros), format_bytes(model["bytes_on_disk"])]
+        )  # fmt: skip
+    headers = ["model", "perplexity", "against dense", "decode, tokens/s", "speed-up", "parameters", "zeros", "on disk"]
+    return f"{table(headers, rows)}\n\n{where(document)}"
+
+
+def startup() -> str:
+    """Time until the page answers."""
+    document = read_json(RESULTS / "startup" / "results.json")
+    names = {"served": "`python app.py` to the first answered request", "imports_only": "importing the libraries alone"}
+    rows = []
+    for key, name in names.items():
+        runs = document["results"][key]["runs"]
+        rows.append([name, f"{document['results'][key]['median']:.1f} s", f"{min(runs):.1f} to {max(runs):.1f} s"])
+    return f"{table(['', f'median of {len(runs)}', 'range'], rows)}\n\n{where(document)}"
+
+
+BLOCKS = {
+    function.__name__.replace("_", "-"): function
+    for function in (embedded_quality, embedded_samples, embedded_making, embedded_shape, one_shot, startup)
+}
+
+
+def table(headers: list[str], rows: list[list]) -> str:
+    """A Markdown table."""
+    return tabulate(rows, headers, tablefmt="pipe", disable_numparse=True)
+
+
+def where(document: dict) -> str:
+    """On what it was measured, and how to measure it again."""
+    place = document["environment"]
+    libraries = place["libraries"]
+    return (
+        f"{place['gpu'] or place['cpu']}, {place['threads']} threads, torch {libraries['torch']}, transformers "
+        f"{libraries['transformers']}; made by `{document['command']}`."
+    )
+
+
+def filled(text: str) -> str:
+    """The text with every block made anew."""
+    return BLOCK.sub(lambda match: f"{match[1]}{BLOCKS[match[2]]()}\n{match[3]}", text)
+
+
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 if a file would change")
+    check = parser.parse_args().check
+    stale = [page for page in PAGES if filled(page.read_text(encoding="utf-8")) != page.read_text(encoding="utf-8")]
+    for page in stale:
+        print(f"{page.relative_to(ROOT)}: {'out of date' if check else 'written'}")
+        if not check:
+            write_text(page, filled(page.read_text(encoding="utf-8")))
+    return int(check and bool(stale))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
