@@ -1,0 +1,1 @@
+"""One file a metric of `python -m evals run`: see `evals.registry`."""
