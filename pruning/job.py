@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,6 @@ from pruning.config import PruningConfig
 from pruning.registry import Entry, find
 
 if TYPE_CHECKING:
-    import torch
     from transformers import PreTrainedModel
 
     from pruning.roles import Anatomy
@@ -23,8 +22,7 @@ if TYPE_CHECKING:
 class Job:
     """The model, its anatomy, the settings, and the calibration windows, which are made when first asked for.
 
-    `originals` holds CPU copies of the weights changed so far, so that a failed run can be undone; None where the
-    caller throws a failed model away.
+    `undo_steps` holds how to take back each change so far, in order; None where the caller drops a failed model.
     """
 
     model: PreTrainedModel
@@ -32,8 +30,7 @@ class Job:
     config: PruningConfig
     read_windows: Callable[[], Windows]
     progress: Progress = silent
-    originals: dict[str, torch.Tensor] | None = None
-    warnings: list[str] = field(default_factory=list)
+    undo_steps: list[Callable[[], None]] | None = None
 
     @cached_property
     def windows(self) -> Windows:
@@ -51,7 +48,6 @@ class Job:
         return find("method", self.config.method)
 
     def undo(self) -> None:
-        """Puts back every weight changed so far."""
-        for projection in self.anatomy.projections:
-            if self.originals and projection.name in self.originals:
-                projection.weight.copy_(self.originals[projection.name])
+        """Takes back every change so far, the last first."""
+        while self.undo_steps:
+            self.undo_steps.pop()()

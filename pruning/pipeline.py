@@ -37,7 +37,7 @@ def prune(
     progress = progress or silent
     progress(0.0, "Reading the model")
     job = _job(model, tokenizer, config, calibration, progress)
-    job.originals = {} if undoable else None
+    job.undo_steps = [] if undoable else None
     structure = find("structure", config.structure).implementation()
     before = take_census(model)
     try:

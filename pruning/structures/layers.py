@@ -45,7 +45,9 @@ class Layers:
     def apply(self, job: Job, plan: Plan) -> Plan:
         """Takes the blocks out."""
         job.progress(0.99, "Removing blocks")
-        remove_blocks(job.model, job.anatomy, plan.blocks.kept)
+        put_back = remove_blocks(job.model, job.anatomy, plan.blocks.kept)
+        if job.undo_steps is not None:
+            job.undo_steps.append(put_back)
         return plan
 
     def _scores(self, job: Job) -> list[float]:

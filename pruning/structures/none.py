@@ -2,6 +2,7 @@
 
 import hashlib
 from contextlib import nullcontext
+from functools import partial
 
 import torch
 
@@ -88,8 +89,8 @@ class SingleWeights:
         scores = job.method.implementation(weight, statistics)
         keep = job.config.parsed_pattern().keep(scores, entry.sparsity, job.method.group)
         solved = find("solver", job.config.solver).implementation(weight, keep, statistics)
-        if job.originals is not None:
-            job.originals[projection.name] = weight.to("cpu", copy=True)
+        if job.undo_steps is not None:
+            job.undo_steps.append(partial(weight.copy_, weight.to("cpu", copy=True)))
         weight.copy_(solved)
         norms = statistics.get("column_norms")
         dead = 0 if norms is None else int((norms == 0).sum())

@@ -1,0 +1,195 @@
+"""`prune()` on real tiny models: what changes, what does not, and what happens when it fails."""
+
+import copy
+
+import pytest
+import torch
+
+from models.errors import Cancelled, EspalierError, RequestError
+from pruning import PruningConfig, preview, prune
+from pruning.plan import Plan
+from pruning.roles import find_anatomy
+from pruning.structures.none import mask_hash
+
+TEXTS = ["The gardener ties the young branches to the wall.", "A tree that is pruned well bears more fruit."] * 20
+FAMILIES = ["llama", "mistral", "qwen2", "qwen3", "gemma2", "phi3", "gpt2", "gpt_neox", "opt", "bloom"]
+
+
+def config(**settings) -> PruningConfig:
+    return PruningConfig(**{"samples": 4, "sequence_length": 16} | settings)
+
+
+def snapshot(model) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+def same(model, before: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_wanda_halves_every_projection_and_touches_nothing_else(tiny_model, tiny_tokenizer, family):
+    model = tiny_model(family)
+    before = snapshot(model)
+    report = prune(model, tiny_tokenizer, config(), calibration=TEXTS)
+    projections = {f"{projection.name}.weight" for projection in find_anatomy(model).projections}
+    for projection in find_anatomy(model).projections:
+        assert ((projection.weight == 0).sum(1) == projection.columns // 2).all()
+    for name, tensor in model.state_dict().items():
+        kept = tensor != 0 if name in projections else torch.ones_like(tensor, dtype=torch.bool)
+        assert torch.equal(tensor[kept], before[name][kept])
+    assert report.after.sparsity == pytest.approx(0.5)
+    assert report.calibration["windows"] == 4 and report.calibration["tokens"] == 64
+    assert not report.saves_memory and not report.saves_time and "neither memory nor time" in report.note
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_each_block_is_scored_on_what_the_pruned_blocks_give(tiny_model, tiny_tokenizer, family):
+    """The same by hand: a plain forward per block, with hooks, on the model pruned so far."""
+    model = tiny_model(family)
+    by_hand = copy.deepcopy(model)
+    ids = torch.randint(2, 300, (2, 16), generator=torch.Generator().manual_seed(0))
+    for block in range(3):
+        seen, handles = {}, []
+        projections = find_anatomy(by_hand).of_block(block)
+        for projection in projections:
+            hook = lambda module, args, name=projection.name: seen.__setitem__(name, args[0])  # noqa: E731
+            handles.append(projection.module.register_forward_pre_hook(hook))
+        with torch.no_grad():
+            by_hand(ids)
+        for handle in handles:
+            handle.remove()
+        for projection in projections:
+            norms = seen[projection.name].reshape(-1, projection.columns).double().norm(dim=0)
+            metric = projection.weight.abs() * norms
+            order = metric.argsort(dim=1, stable=True)[:, : projection.columns // 2]
+            projection.weight.scatter_(1, order, 0.0)
+
+    from pruning.blockwise import Batch
+    from pruning.job import Job
+    from pruning.structures.none import SingleWeights
+    from pruning.windows import Windows
+
+    windows = Windows((Batch(ids, torch.ones_like(ids, dtype=torch.bool)),), "test", 2, 2, 32, 16, 0)
+    job = Job(model, find_anatomy(model), config(), lambda: windows)
+    plan = SingleWeights().apply(job, SingleWeights().plan(job))
+    assert same(model, by_hand.state_dict())
+    masks = {entry.name: entry.mask_sha256 for entry in plan.projections}
+    for projection in find_anatomy(model).projections:
+        assert masks[projection.name] == mask_hash(projection.weight != 0)
+
+
+def test_magnitude_reads_no_text(tiny_model, tiny_tokenizer):
+    model = tiny_model("llama")
+    report = prune(model, tiny_tokenizer, config(method="magnitude", sparsity=0.3))
+    assert report.calibration is None
+    for entry, projection in zip(report.plan.projections, find_anatomy(model).projections, strict=True):
+        assert int((projection.weight == 0).sum()) == entry.dropped == round(projection.weight.numel() * 0.3)
+
+
+@pytest.mark.parametrize("method", ["magnitude", "wanda"])
+@pytest.mark.parametrize("pattern", ["2:4", "4:8", "1:4"])
+def test_n_m(tiny_model, tiny_tokenizer, method, pattern):
+    model = tiny_model("gpt2")
+    prune(model, tiny_tokenizer, config(method=method, pattern=pattern), calibration=TEXTS)
+    kept, of = map(int, pattern.split(":"))
+    for projection in find_anatomy(model).projections:
+        assert ((projection.weight.reshape(-1, of) != 0).sum(1) == kept).all()
+
+
+def test_a_pattern_that_does_not_fit_names_a_projection(tiny_model, tiny_tokenizer):
+    model = tiny_model("llama", intermediate_size=62)
+    before = snapshot(model)
+    with pytest.raises(RequestError, match=r"3 of 21 projections \(model\.layers\.0\.mlp\.down_proj: 62 inputs"):
+        prune(model, tiny_tokenizer, config(pattern="2:4"), calibration=TEXTS)
+    assert same(model, before)
+
+
+@pytest.mark.parametrize("settings", [{}, {"method": "magnitude"}, {"structure": "layers"}])
+def test_sparsity_zero_changes_nothing(tiny_model, tiny_tokenizer, settings):
+    model = tiny_model("llama")
+    before = snapshot(model)
+    report = prune(model, tiny_tokenizer, config(sparsity=0.0, **settings), calibration=TEXTS)
+    assert same(model, before) and "Nothing was removed" in report.note
+
+
+def test_the_dtype_is_kept(tiny_model, tiny_tokenizer):
+    model = tiny_model("llama").to(torch.bfloat16)
+    prune(model, tiny_tokenizer, config(), calibration=TEXTS)
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}
+
+
+def test_it_is_repeatable_and_the_seed_counts(tiny_model, tiny_tokenizer):
+    def hashes(seed: int) -> list[str]:
+        report = prune(tiny_model("llama"), tiny_tokenizer, config(seed=seed), calibration=TEXTS)
+        return [entry.mask_sha256 for entry in report.plan.projections]
+
+    assert hashes(0) == hashes(0) != hashes(1)
+
+
+@pytest.mark.parametrize("method", ["magnitude", "wanda"])
+def test_a_weight_that_is_not_finite_is_named_and_the_model_put_back(tiny_model, tiny_tokenizer, method):
+    model = tiny_model("llama")
+    with torch.no_grad():
+        model.model.layers[1].mlp.down_proj.weight[2, 3] = float("inf")
+    before = snapshot(model)
+    with pytest.raises(EspalierError, match=r"model\.layers\.1\.mlp\.down_proj"):
+        prune(model, tiny_tokenizer, config(method=method), calibration=TEXTS)
+    assert same(model, before)
+
+
+@pytest.mark.parametrize("settings", [{}, {"method": "magnitude"}, {"structure": "layers", "sparsity": 0.4}])
+@pytest.mark.parametrize("steps", [0, 3, 5, 99])
+def test_cancelling_leaves_the_model_as_it_was(tiny_model, tiny_tokenizer, settings, steps):
+    model = tiny_model("llama")
+    before = snapshot(model)
+    calls = 0
+
+    def cancel(fraction: float, message: str) -> None:
+        nonlocal calls
+        calls += 1
+        if calls > steps or fraction == 1.0:
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        prune(model, tiny_tokenizer, config(**settings), calibration=TEXTS, progress=cancel)
+    assert same(model, before) and len(model.model.layers) == model.config.num_hidden_layers == 3
+    assert [block.self_attn.layer_idx for block in model.model.layers] == [0, 1, 2]
+    assert not any("forward" in block.__dict__ for block in model.model.layers)
+
+
+def test_dead_channels_go_first_and_are_reported(tiny_model, tiny_tokenizer):
+    model = tiny_model("llama")
+    with torch.no_grad():
+        model.model.layers[0].input_layernorm.weight[:4] = 0
+    report = prune(model, tiny_tokenizer, config(sparsity=0.25), calibration=TEXTS)
+    entry = next(entry for entry in report.plan.projections if entry.name.endswith("layers.0.self_attn.q_proj"))
+    assert entry.dead_inputs == 4
+    assert (model.model.layers[0].self_attn.q_proj.weight[:, :4] == 0).all()
+    assert any("zero on every calibration token" in warning for warning in report.warnings)
+
+
+def test_progress_rises_to_one(tiny_model, tiny_tokenizer):
+    fractions = []
+    settings = config()
+    prune(tiny_model("llama"), tiny_tokenizer, settings, TEXTS, lambda fraction, message: fractions.append(fraction))
+    assert fractions == sorted(fractions) and fractions[-1] == 1.0 and len(fractions) > 5
+
+
+def test_a_preview_changes_nothing_and_says_what_prune_then_does(tiny_model, tiny_tokenizer):
+    model = tiny_model("llama")
+    before = snapshot(model)
+    for settings in (config(), config(method="magnitude", sparsity=0.3), config(structure="layers", sparsity=0.4)):
+        plan = preview(model, tiny_tokenizer, settings, TEXTS)
+        assert same(model, before)
+        done = prune(copy.deepcopy(model), tiny_tokenizer, settings, TEXTS).plan
+        assert plan.dropped == done.dropped and plan.blocks == done.blocks
+        assert Plan.from_dict(done.as_dict()) == done
+
+
+def test_the_report_is_json(tiny_model, tiny_tokenizer):
+    import json
+
+    report = prune(tiny_model("llama"), tiny_tokenizer, config(), calibration=TEXTS)
+    value = json.loads(json.dumps(report.as_dict(), allow_nan=False))
+    assert value["config"]["method"] == "wanda" and value["versions"]["torch"] == torch.__version__

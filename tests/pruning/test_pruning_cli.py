@@ -1,0 +1,184 @@
+"""The real command line, the saved folder, and the processes that read it."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from models.errors import Cancelled, EspalierError
+from pruning import PruningConfig, prune
+from pruning.cli import main
+from pruning.saving import save_pruned
+
+PLAIN_LOADER = """
+import json, sys
+import torch
+from transformers import AutoModelForCausalLM
+model = AutoModelForCausalLM.from_pretrained(sys.argv[1], dtype="auto")
+zeros = {name: float((weight == 0).float().mean()) for name, weight in model.named_parameters()}
+print(json.dumps({"zeros": zeros, "dtype": str(model.dtype), "espalier": "pruning" in sys.modules}))
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tiny_folder):
+    return tiny_folder("llama")
+
+
+def prune_cli(run_cli, folder, out, *options):
+    quick = ("--samples", "4", "--sequence-length", "32", "--device", "cpu", "--dtype", "float32")
+    return run_cli("pruning", "prune", folder, "--out", out, *quick, *options)
+
+
+def test_wanda_from_end_to_end(run_cli, folder, tmp_path):
+    out = tmp_path / "pruned"
+    done = prune_cli(run_cli, folder, out, "--method", "wanda", "--sparsity", "0.5", "--json")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["sparsity"] == 0.5 and not report["saves_memory"]
+    assert [path.name for path in tmp_path.iterdir()] == ["pruned"]
+
+    plain = subprocess.run(
+        [sys.executable, "-c", PLAIN_LOADER, str(out)], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    loaded = json.loads(plain.stdout.splitlines()[-1])
+    assert loaded["dtype"] == "torch.float32" and not loaded["espalier"]
+    for name, share in loaded["zeros"].items():
+        assert share == (0.5 if "proj" in name else 0.0)
+    dense, pruned = load_file(folder / "model.safetensors"), load_file(out / "model.safetensors")
+    for name in ("model.embed_tokens.weight", "lm_head.weight", "model.norm.weight"):
+        assert torch.equal(dense[name], pruned[name])
+
+    record = json.loads((out / "pruning.json").read_text())
+    assert record["dense"]["id"] == str(folder) and record["dense"]["revision"].startswith("sha256:")
+    assert record["config"]["method"] == "wanda" and len(record["plan"]["projections"]) == 21
+
+    again = prune_cli(run_cli, folder, out)
+    assert again.returncode == 2 and "exists already" in again.stderr
+
+    inspected = json.loads(run_cli("pruning", "inspect", out, "--json").stdout)
+    assert inspected["agrees"] is True and inspected["sparsity"] == 0.5
+    assert {entry["sparsity"] for entry in inspected["projections"]} == {0.5}
+
+    # The record is not what is read: a weight mended behind its back shows.
+    pruned["model.layers.1.mlp.up_proj.weight"] = torch.ones_like(pruned["model.layers.1.mlp.up_proj.weight"])
+    save_file(pruned, out / "model.safetensors", metadata={"format": "pt"})
+    inspected = json.loads(run_cli("pruning", "inspect", out, "--json").stdout)
+    zeros = {entry["name"]: entry["zeros"] for entry in inspected["projections"]}
+    assert inspected["agrees"] is False and zeros["model.layers.1.mlp.up_proj"] == 0
+
+
+def test_layers_from_end_to_end_in_words(run_cli, tiny_folder, tmp_path):
+    deep = tiny_folder("gpt2", n_layer=6)
+    out = tmp_path / "pruned"
+    dry = prune_cli(run_cli, deep, out, "--structure", "layers", "--sparsity", "0.34", "--dry-run")
+    assert dry.returncode == 0, dry.stderr
+    assert "blocks removed" in dry.stdout and not out.exists()
+    done = prune_cli(run_cli, deep, out, "--structure", "layers", "--sparsity", "0.34")
+    assert done.returncode == 0, done.stderr
+    assert "2 of 6 blocks are gone" in done.stdout
+    shown = run_cli("pruning", "inspect", out)
+    assert "4 blocks" in shown.stdout and "Blocks removed" in shown.stdout and "agrees with" in shown.stdout
+
+
+def test_methods(run_cli):
+    listed = json.loads(run_cli("pruning", "methods", "--json").stdout)
+    assert {entry["name"] for entry in listed["method"]} >= {"magnitude", "wanda", "block-influence"}
+    assert listed["pattern"][0]["examples"] == ["2:4", "4:8", "1:4"]
+    assert "wanda" in run_cli("pruning", "methods").stdout
+
+
+def test_help_imports_nothing_heavy():
+    source = (
+        "import sys; from pruning.cli import build_parser; build_parser().format_help();"
+        "import pruning; print([name for name in ('torch', 'transformers', 'numpy') if name in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", source], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--sparsity", "1.5"], "from 0 to below 1"),
+        (["--method", "wander"], "magnitude, wanda"),
+        (["--pattern", "2:4", "--sparsity", "0.7"], "means a sparsity of 0.5"),
+        (["--pattern", "3:5"], "no multiple of 5"),
+        (["--calibration", "missing.txt"], "no calibration file"),
+        (["--sequence-length", "4096"], "context of 128"),
+        (["--structure", "layers", "--sparsity", "0.1"], "rounds to none"),
+        (["--dtype", "int3"], "float32"),
+        (["--sparsity", "half"], "invalid float"),
+        (["--pack"], "unrecognized arguments"),
+    ],
+)
+def test_a_wrong_request_is_one_line_and_writes_nothing(capsys, folder, tmp_path, arguments, says):
+    """In this process, for speed; the subprocess tests show that main's answer is the exit code."""
+    try:
+        code = main(["prune", str(folder), "--out", str(tmp_path / "pruned"), *arguments])
+    except SystemExit as stopped:
+        code = stopped.code
+    shown = capsys.readouterr()
+    assert code == 2 and shown.out == ""
+    complaints = [line for line in shown.err.strip().splitlines() if not line.startswith("[")]  # the progress bar
+    assert len(complaints) == 1 and says in complaints[0]
+    assert not list(tmp_path.iterdir())
+
+
+def test_wrong_command_lines_exit_with_2(run_cli, tmp_path):
+    for command in (["prune", "--out", tmp_path / "x", "no-such-folder/"], []):
+        done = run_cli("pruning", *command)
+        assert done.returncode == 2 and len(done.stderr.strip().splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+
+def pruned(tiny_model, tiny_tokenizer):
+    model = tiny_model("llama")
+    return model, prune(model, tiny_tokenizer, PruningConfig(method="magnitude"))
+
+
+def test_a_model_that_reads_back_otherwise_is_not_kept(tiny_model, tiny_tokenizer, tmp_path, monkeypatch):
+    model, report = pruned(tiny_model, tiny_tokenizer)
+    own = model.save_pretrained
+
+    def spoiled(folder):
+        own(folder)
+        weights = load_file(folder / "model.safetensors")
+        weights["model.norm.weight"] *= 1 + torch.linspace(0, 1, 32)
+        save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+    monkeypatch.setattr(model, "save_pretrained", spoiled)
+    with pytest.raises(EspalierError, match="answers differently"):
+        save_pruned(model, tiny_tokenizer, report, tmp_path / "out")
+    assert not list(tmp_path.iterdir())
+
+
+def test_lost_zeros_are_noticed(tiny_model, tiny_tokenizer, tmp_path, monkeypatch):
+    model, report = pruned(tiny_model, tiny_tokenizer)
+    own = model.save_pretrained
+
+    def spoiled(folder):
+        own(folder)
+        weights = load_file(folder / "model.safetensors")
+        weights["model.layers.0.mlp.up_proj.weight"].add_(1e-30)
+        save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+    monkeypatch.setattr(model, "save_pretrained", spoiled)
+    with pytest.raises(EspalierError, match=r"zeros in model\.layers\.0\.mlp\.up_proj"):
+        save_pruned(model, tiny_tokenizer, report, tmp_path / "out")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_failed_write_leaves_nothing(tiny_model, tiny_tokenizer, tmp_path, monkeypatch):
+    model, report = pruned(tiny_model, tiny_tokenizer)
+
+    def cancelled(folder):
+        (folder / "model.safetensors").write_bytes(b"half")
+        raise Cancelled
+
+    monkeypatch.setattr(model, "save_pretrained", cancelled)
+    with pytest.raises(Cancelled):
+        save_pruned(model, tiny_tokenizer, report, tmp_path / "out")
+    assert not list(tmp_path.iterdir())

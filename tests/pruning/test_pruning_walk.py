@@ -1,0 +1,144 @@
+"""The blockwise walk and the statistics it feeds."""
+
+import pytest
+import torch
+
+from models.errors import EspalierError
+from pruning.blockwise import Batch, BlockWalk
+from pruning.roles import find_anatomy
+from pruning.statistics import BlockCosines, InputStatistics
+
+FAMILIES = ["llama", "mistral", "qwen2", "qwen3", "gemma2", "phi3", "gpt2", "gpt_neox", "opt", "bloom"]
+
+
+def batches_of(padding: str | None) -> list[Batch]:
+    generator = torch.Generator().manual_seed(3)
+    batches = []
+    for rows, length in ((2, 12), (3, 9)):
+        ids = torch.randint(2, 300, (rows, length), generator=generator)
+        mask = torch.ones(rows, length, dtype=torch.bool)
+        if padding == "right":
+            mask[0, -4:] = False
+        elif padding == "left":
+            mask[0, :4] = False
+        batches.append(Batch(ids, mask))
+    return batches
+
+
+def plain_hidden_states(model, blocks, batch: Batch) -> torch.Tensor:
+    seen = []
+    handle = blocks[-1].register_forward_hook(lambda module, args, output: seen.append(output))
+    with torch.no_grad():
+        model(**batch.inputs(torch.device("cpu")), use_cache=False)
+    handle.remove()
+    return seen[0][0] if isinstance(seen[0], tuple) else seen[0]
+
+
+@pytest.mark.parametrize("padding", [None, "right", "left"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_walk_ends_where_the_plain_forward_does(tiny_model, family, padding):
+    model = tiny_model(family)
+    blocks = find_anatomy(model).blocks
+    batches = batches_of(padding)
+    with BlockWalk(model, blocks, batches) as walk:
+        for index in range(len(blocks)):
+            walk.run(index)
+            walk.advance(index)
+    for batch, output in zip(batches, walk.outputs, strict=True):
+        assert torch.equal(output, plain_hidden_states(model, blocks, batch))
+
+
+def test_the_model_is_given_back_as_it_was(tiny_model):
+    model = tiny_model("llama").train()
+    blocks = find_anatomy(model).blocks
+    own = blocks[1].forward
+
+    def instance_forward(*args, **kwargs):
+        return own(*args, **kwargs)
+
+    blocks[1].forward = instance_forward  # as accelerate's offloading sets it
+    with pytest.raises(KeyError), BlockWalk(model, blocks, batches_of(None)) as walk:
+        assert not model.training
+        walk.advance(0)
+        raise KeyError
+    assert model.training and all(block.training for block in blocks)
+    assert "forward" not in blocks[0].__dict__
+    assert blocks[1].forward is instance_forward
+
+
+def test_a_block_that_is_skipped_is_an_error(tiny_model):
+    model = tiny_model("llama")
+    blocks = list(find_anatomy(model).blocks)
+    del model.model.layers[2]
+    with pytest.raises(EspalierError, match="did not run its block 2"), BlockWalk(model, blocks, batches_of(None)) as walk:
+        for index in range(3):
+            walk.advance(index)
+
+
+def collect(model, index: int, batches: list[Batch]) -> dict[str, torch.Tensor]:
+    anatomy = find_anatomy(model)
+    projections = anatomy.of_block(index)
+    statistics = InputStatistics(projections, ("column_norms",))
+    with BlockWalk(model, anatomy.blocks, batches) as walk, statistics:
+        for earlier in range(index):
+            walk.advance(earlier)
+        walk.run(index, before=statistics.begin)
+    norms = {projection.name: statistics.of(projection)["column_norms"] for projection in projections}
+    return norms | {"distinct": statistics.distinct_inputs}
+
+
+@pytest.mark.parametrize(
+    ("family", "distinct"), [("llama", 4), ("phi3", 4), ("gpt2", 4), ("opt", 4), ("gpt_neox", 4), ("bloom", 4)]
+)
+def test_norms_are_those_of_the_real_inputs_and_shared_ones_are_collected_once(tiny_model, family, distinct):
+    model = tiny_model(family)
+    batches = batches_of("right")
+    found = collect(model, 1, batches)
+    assert found["distinct"] == distinct
+    for projection in find_anatomy(model).of_block(1):
+        squares = torch.zeros(projection.columns, dtype=torch.float64)
+        for batch in batches:
+            seen = []
+            handle = projection.module.register_forward_pre_hook(lambda module, args, seen=seen: seen.append(args[0]))
+            with torch.no_grad():
+                model(**batch.inputs(torch.device("cpu")), use_cache=False)
+            handle.remove()
+            squares += seen[0].reshape(-1, projection.columns)[batch.mask.reshape(-1)].double().square().sum(0)
+        assert torch.allclose(found[projection.name], squares.sqrt(), rtol=1e-6)
+
+
+def test_padding_and_batching_change_nothing(tiny_model):
+    model = tiny_model("llama")
+    ids = torch.randint(2, 300, (3, 10), generator=torch.Generator().manual_seed(5))
+    lengths = (10, 6, 3)
+    mask = torch.arange(10) < torch.tensor(lengths)[:, None]
+    alone = [
+        Batch(row[None, :length], torch.ones(1, length, dtype=torch.bool)) for row, length in zip(ids, lengths, strict=True)
+    ]
+    together, apart = collect(model, 2, [Batch(ids, mask)]), collect(model, 2, alone)
+    for name in together:
+        if name != "distinct":
+            assert torch.allclose(together[name], apart[name], rtol=1e-5)
+
+
+def test_hooks_are_gone_afterwards(tiny_model):
+    model = tiny_model("llama")
+    collect(model, 0, batches_of(None))
+    assert not any(module._forward_pre_hooks for module in model.modules())
+
+
+def test_inputs_that_are_not_finite_are_named(tiny_model):
+    model = tiny_model("llama")
+    with torch.no_grad():
+        model.model.layers[0].input_layernorm.weight[3] = float("inf")
+    with pytest.raises(EspalierError, match=r"model\.layers\.0\.self_attn\.[qkv]_proj"):
+        collect(model, 0, batches_of(None))
+
+
+def test_block_cosines_count_text_tokens_only():
+    cosines = BlockCosines(2)
+    given = torch.tensor([[[1.0, 0.0], [1.0, 0.0], [1.0, 0.0]]])
+    turned = torch.tensor([[[0.0, 1.0], [1.0, 0.0], [-1.0, 0.0]]])
+    cosines.add(0, given, turned, torch.tensor([[True, True, False]]))
+    cosines.add(1, given, given * 3, torch.tensor([[True, True, True]]))
+    assert cosines.value()["block_cosines"].tolist() == pytest.approx([0.5, 1.0])
