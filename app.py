@@ -1,0 +1,75 @@
+"""The page's entry: `python app.py` loads the model and serves the page. On a Space this is the app_file."""
+
+import os
+import socket
+import sys
+
+from models.command import Parser, add_debug, finish
+from models.errors import EspalierError, RequestError
+
+PORT = 7860
+
+
+def build_parser() -> Parser:
+    """The options; importing and reading them loads neither torch nor gradio."""
+    parser = Parser(prog="app.py", description="Opens a page where a dense language model and its pruned twin stand side by side.")
+    parser.add_argument("--model", default="embedded", help="a Hub id owner/name[@revision], a folder, or embedded (default)")
+    parser.add_argument("--pruned", metavar="MODEL", help="a pruned model to set beside it from the start")
+    parser.add_argument("--host", default=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"), help="address to serve on")
+    parser.add_argument("--port", type=int, default=int(os.environ.get("GRADIO_SERVER_PORT", PORT)), help=f"default {PORT}")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16", "float16"), default="auto")
+    parser.add_argument("--share", action="store_true", help="also open a public link through Gradio's servers")
+    add_debug(parser)
+    return parser
+
+
+def serve(options) -> None:
+    """Loads, builds and serves until interrupted."""
+    refuse_taken_port(options.host, options.port)
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    # After the environment is set, which gradio and huggingface_hub read when they are imported.
+    from ui.local_engine import LocalEngine
+    from ui.page import build_page, look
+
+    on_space = "SPACE_ID" in os.environ
+    engine = LocalEngine(options.model, options.pruned, options.device, options.dtype, free_choice=not on_space)
+    page = build_page(engine)
+    try:
+        page.launch(
+            server_name=options.host, server_port=options.port, share=options.share, prevent_thread_lock=True, quiet=True,
+            show_error=True, max_file_size="1mb", **look(),
+        )  # fmt: skip
+    except OSError as error:
+        raise EspalierError(f"Could not serve on {options.host}:{options.port} ({error}): try another --port.") from error
+    print(f"Espalier is at {page.share_url or page.local_url} (Ctrl+C ends it)", flush=True)
+    try:
+        page.server.thread.join()
+    finally:
+        engine.worker.close()
+        page.close(verbose=False)
+
+
+def refuse_taken_port(host: str, port: int) -> None:
+    """RequestError if the port cannot be had: better before a model is loaded than after."""
+    if not 0 < port < 65536:
+        raise RequestError(f"There is no port {port}: choose one from 1024 to 65535.")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            reason = error.strerror or error
+            raise RequestError(f"Cannot serve on {host}:{port} ({reason}): choose another with --port or --host.") from None
+
+
+def main() -> int:
+    """The command; returns its exit code."""
+    options = build_parser().parse_args()
+    return finish(lambda: serve(options), options.debug)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

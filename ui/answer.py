@@ -1,0 +1,127 @@
+"""The Answer tab: a context and a question; both models' answers, and where in the context they stand."""
+
+from collections.abc import Iterator
+from html import escape
+from threading import Event
+
+import gradio as gr
+
+from models.sampling import Sampling
+from training.formats import STOP, question_prompt
+from ui.complaints import require_text
+from ui.desk import Desk, Task, Updates
+from ui.examples import QUESTIONS
+from ui.html import failure, live_line, note, pane, quiet, quoted, size
+from ui.panes import build_buttons, build_panes
+from ui.streaming import Picture
+from ui.texts import Words, label
+from ui.visitors import Visit
+from ui.writing import Scene, write_pair
+
+NAME = "answer"
+LONGEST = 48  # tokens of an answer
+
+
+def answer_sampling(max_new_tokens: int = LONGEST) -> Sampling:
+    """Greedy until the end of the line, which is where an answer stops."""
+    return Sampling(max_new_tokens=max_new_tokens, stop=(STOP,))
+
+
+def find_answer(answer: str, context: str) -> tuple[int, int] | None:
+    """Where an answer stands in its context (start, end), upper and lower case alike; None if it does not."""
+    wanted = answer.strip().strip(".,;:").casefold()
+    folded = context.casefold()
+    # A few letters change their length when folded; then positions would be wrong, so case counts.
+    if len(folded) != len(context):
+        wanted, folded = answer.strip().strip(".,;:"), context
+    start = folded.find(wanted) if wanted else -1
+    return (start, start + len(wanted)) if start >= 0 else None
+
+
+def build_answer(desk: Desk) -> None:
+    """Places the tab and wires it."""
+    first = next(iter(QUESTIONS.values()))
+    with gr.Row():
+        context = gr.Textbox(
+            first[0], label=label("context"), placeholder=label("context_placeholder"), lines=4, max_lines=14, scale=2,
+            min_width=280, elem_id="context",
+        )  # fmt: skip
+        question = gr.Textbox(
+            first[1], label=label("question"), placeholder=label("question_placeholder"), lines=2, max_lines=4,
+            min_width=200, elem_id="question",
+        )  # fmt: skip
+    gr.Examples(
+        [list(example) for example in QUESTIONS.values()], [context, question], example_labels=list(QUESTIONS),
+        label=label("examples"), cache_examples=False, api_visibility="private", elem_id="examples-answer",
+    )  # fmt: skip
+    buttons = build_buttons(NAME, "answer")
+    panes = build_panes(NAME)
+    below = gr.HTML(elem_id="same-answer", apply_default_css=False)
+
+    def check(words: Words, now: Visit, passage: str, asked: str) -> None:
+        require_text(passage, "need_context", words)
+        require_text(asked, "need_question", words)
+
+    def answer(words: Words, stop: Event, now: Visit, passage: str, asked: str) -> Iterator[Updates | None]:
+        for scene in write_pair(desk.engine, now, question_prompt(passage, asked), answer_sampling(), stop):
+            if scene is None:
+                yield None
+                continue
+            updates = panes.show(contents(scene, now.model, passage, words), words)
+            if scene.over:
+                line = comparison(scene, words)
+                updates |= {below: note(line, "verdict")} | desk.say(line)
+            yield updates
+
+    def failed(words: Words, complaint: str, *_: object) -> Updates:
+        return panes.fail(complaint, words)
+
+    def empty(words: Words, now: Visit) -> Updates:
+        return panes.empty(now, words, words("answer_empty")) | {below: ""}
+
+    outputs = [*panes.components, below]
+    desk.wire(buttons.run, buttons, Task(NAME, answer, failed, check), [desk.visit, context, question], outputs)
+    desk.wire_stop(buttons, NAME)
+    desk.wire_refresh(empty, outputs)
+
+
+def contents(scene: Scene, model: str, context: str, words: Words) -> dict[str, str]:
+    """The panes by side, as HTML."""
+    return {
+        name: pane(
+            name,
+            words,
+            _answered(picture, context, words),
+            live_line(picture, words, shared=len(scene.names) > 1),
+            size(model, parameters, words),
+        )
+        for name, parameters, picture in zip(scene.names, scene.parameters, scene.pictures)
+    }
+
+
+def comparison(scene: Scene, words: Words) -> str:
+    """Whether the two give the same answer."""
+    if any(picture.finished == "stopped" for picture in scene.pictures):
+        return words("stopped")
+    texts = [picture.text.strip() for picture in scene.pictures]
+    if len(texts) == 1:
+        return words("dense_answers", answer=quoted(texts[0]))
+    if texts[0].casefold() == texts[1].casefold():
+        return words("answers_agree", answer=quoted(texts[0]))
+    return words("answers_differ", dense=quoted(texts[0]), pruned=quoted(texts[1]))
+
+
+def _answered(picture: Picture, context: str, words: Words) -> str:
+    said = picture.text.strip()
+    if picture.error:
+        return failure(picture.error)
+    if not said:
+        return quiet(words("answer_none") if picture.finished else "")
+    body = f'<p class="answer" dir="auto">{escape(said)}</p>'
+    if not picture.finished:
+        return body
+    if (found := find_answer(said, context)) is None:
+        return body + quiet(words("answer_not_found"))
+    start, end = found
+    marked = f"{escape(context[:start])}<mark>{escape(context[start:end])}</mark>{escape(context[end:])}"
+    return f'{body}<p class="evidence" dir="auto">{marked}</p>'

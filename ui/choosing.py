@@ -1,0 +1,159 @@
+"""The row of choices at the top: model, method, sparsity, pattern, Prune and Cancel; and the strip under it."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import gradio as gr
+
+from models.errors import Cancelled
+from models.progress import format_seconds
+from models.units import format_percent
+from ui.complaints import explain, warn
+from ui.desk import ONE_AT_A_TIME, PRIVATE, Desk, Task, Updates
+from ui.engine import UNSTRUCTURED, Engine, Method, Settings, Twin, pattern_sparsity
+from ui.html import note, number, progress_bar
+from ui.panes import Buttons
+from ui.streaming import Pacer
+from ui.strip import frame, strip
+from ui.texts import Words, label, words_of
+from ui.visitors import Visit
+
+
+def build_choices(desk: Desk) -> gr.HTML:
+    """Places the row and the strip, which it returns, and wires them to `desk.visit`: what the tabs compare."""
+    engine, visit = desk.engine, desk.visit
+    methods = list(engine.methods())
+    first = methods[0]
+    with gr.Row(elem_classes="choices", equal_height=True):
+        model = gr.Dropdown(
+            engine.choices(), value=engine.default_model, label=label("model_free" if engine.free_choice else "model"),
+            allow_custom_value=engine.free_choice, scale=3, min_width=220, elem_id="model",
+        )  # fmt: skip
+        method = gr.Dropdown(
+            [m.name for m in methods], value=first.name, label=label("method"), filterable=False, scale=2,
+            min_width=150, elem_id="method",
+        )  # fmt: skip
+        sparsity = gr.Slider(5, 95, value=50, step=5, label=label("sparsity"), scale=3, min_width=200, elem_id="sparsity")
+        pattern = gr.Dropdown(
+            list(first.patterns), value=UNSTRUCTURED, label=label("pattern"), filterable=False, scale=2, min_width=150,
+            elem_id="pattern",
+        )  # fmt: skip
+        with gr.Column(scale=1, min_width=150, elem_classes="acts"):
+            prune = gr.Button(label("prune"), variant="primary", elem_id="prune")
+            cancel = gr.Button(label("cancel"), interactive=False, elem_id="cancel")
+    hint = gr.HTML(note(first.summary, "quiet"), elem_id="method-hint", apply_default_css=False)
+    shown = gr.HTML(elem_id="strip", apply_default_css=False)
+
+    def adapt(method_name: str, pattern_name: str, request: gr.Request) -> Updates:
+        chosen = next(m for m in methods if m.name == method_name)
+        kept = pattern_name if pattern_name in chosen.patterns else UNSTRUCTURED
+        fixed = bool(chosen.patterns) and pattern_sparsity(kept) is not None
+        return {
+            sparsity: gr.update(visible=not fixed, label=label("sparsity" if chosen.patterns else "share_of_blocks")),
+            pattern: gr.update(visible=bool(chosen.patterns), value=kept),
+            hint: note(hint_text(chosen, kept, words_of(request)), "quiet"),
+        }
+
+    gr.on([method.input, pattern.input], adapt, [method, pattern], [sparsity, pattern, hint], queue=False, **PRIVATE)
+
+    def run(words: Words, stop: threading.Event, now: Visit, name: str, *chosen: Any) -> Iterator[Updates | None]:
+        settings = settings_of(methods, *chosen)
+        for news in follow_pruning(engine, name.strip(), settings, stop, words):
+            if isinstance(news, Twin):
+                values = [number(value.value) for value in news.change.perplexity]
+                yield {
+                    visit: Visit(news.model, news.key),
+                    shown: strip(news, news.model, engine, words),
+                } | desk.say(words("pruned_done", before=values[0], after=values[1]))
+            else:
+                yield {shown: news} if news else None
+
+    def failed(words: Words, complaint: str, now: Visit, *_: object) -> Updates:
+        return {shown: strip_of(engine, now, words)}
+
+    buttons = Buttons(prune, cancel)
+    task = Task("prune", run, failed)
+    desk.wire(prune, buttons, task, [visit, model, method, sparsity, pattern], [visit, shown])
+    desk.wire_stop(buttons, task.name)
+
+    def change_model(now: Visit, model_name: str, request: gr.Request) -> Iterator[dict]:
+        words = words_of(request)
+        name = (model_name or "").strip()
+        if name == now.model:
+            return
+        try:
+            yield {shown: frame(progress_bar(0.0, words("working_load", model=name)), words)}
+            for _ in engine.worker.follow(lambda publish: publish(engine.dense(name)), threading.Event()):
+                yield {shown: gr.skip()}
+        except Exception as error:
+            text = explain(error, words)
+            warn(text)
+            yield {model: now.model, shown: strip_of(engine, now, words)} | desk.say(text)
+            return
+        twin = engine.latest(name)
+        then = Visit(name, twin.key if twin else "")
+        yield {visit: then, shown: strip(twin, name, engine, words)} | desk.say(words("model_ready", model=name))
+
+    model.change(change_model, [visit, model], [visit, model, shown, desk.status], **ONE_AT_A_TIME, **PRIVATE)
+    return shown
+
+
+def settings_of(methods: Sequence[Method], method: str, percent: float, pattern: str) -> Settings:
+    """The settings of a request; a method that removes whole blocks has no pattern. RequestError if impossible."""
+    weighs_blocks = any(known.name == method and not known.patterns for known in methods)
+    return Settings(method, percent / 100, UNSTRUCTURED if weighs_blocks else pattern)
+
+
+def follow_pruning(
+    engine: Engine, model: str, settings: Settings, stop: threading.Event, words: Words
+) -> Iterator[Twin | str | None]:
+    """Prunes on the worker; yields the strip with a progress bar as HTML, None as a heartbeat, last the twin.
+
+    Setting `stop` raises Cancelled between two steps of the work.
+    """
+    began = time.monotonic()
+    title = words("working_prune", model=model)
+
+    def work(publish: Callable) -> None:
+        pacer = Pacer(0.1)
+
+        def progress(fraction: float, message: str) -> None:
+            if stop.is_set():
+                raise Cancelled
+            if pacer.due(notable=False):
+                left = (time.monotonic() - began) * (1 - fraction) / fraction if fraction > 0.05 else None
+                # The pruner's own messages are English; in another language the time left must do.
+                remarks = [message] if words.language == "en" and message else []
+                remarks += [words("left", time=format_seconds(left))] if left is not None else []
+                publish(frame(progress_bar(fraction, title, ", ".join(remarks)), words))
+
+        progress(0.0, "")
+        publish(engine.prune(model, settings, progress))
+
+    yield from engine.worker.follow(work, stop)
+
+
+def strip_of(engine: Engine, visit: Visit, words: Words) -> str:
+    """The strip of what a visitor looks at; a twin that is gone from memory counts as none."""
+    twin = next((twin for twin in engine.twins() if twin.key == visit.twin), None)
+    return strip(twin, visit.model, engine, words)
+
+
+def first_visit(engine: Engine, now: Visit) -> Visit:
+    """What a visitor sees first: the default model with its newest twin, if there is one."""
+    model = now.model or engine.default_model
+    twin = engine.latest(model)
+    return replace(now, model=model, twin=twin.key if twin else "")
+
+
+def hint_text(method: Method, pattern: str, words: Words) -> str:
+    """One line about the method, and what its pattern fixes."""
+    share = pattern_sparsity(pattern) if method.patterns else None
+    if share is None:
+        return method.summary
+    kept, _, of = pattern.partition(":")
+    fixed = words("pattern_fixes", pattern=pattern, kept=kept, of=of, percent=format_percent(share, 0))
+    return f"{method.summary} {fixed}"

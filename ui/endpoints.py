@@ -1,0 +1,177 @@
+"""The page's endpoints for programs: generate, classify, answer, prune, models. Plain values in, JSON out.
+
+Their docstrings are what `/?view=api` shows. They stand in the same line for the machine as the visitors do. A pruned
+model is named by the `key` that `prune` returns; an empty key is the newest pruned copy of the model, if there is one.
+"""
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from typing import Any
+
+import gradio as gr
+
+from models.errors import RequestError
+from training.formats import SENTIMENT_LABELS, question_prompt
+from ui.answer import LONGEST, answer_sampling, find_answer
+from ui.classify import MOST_LABELS, classify_pair, split_labels
+from ui.complaints import LIMIT, explain, refusal
+from ui.desk import ONE_AT_A_TIME
+from ui.engine import Engine, Settings, Twin
+from ui.sampling import sampling_of
+from ui.texts import Words
+from ui.visitors import Visit
+from ui.writing import Scene, write_pair
+
+Json = dict[str, Any]
+
+
+def add_endpoints(engine: Engine) -> None:
+    """Registers the endpoints with the page that is being built."""
+
+    def visit_of(model: str, key: str) -> Visit:
+        name = model.strip() or engine.default_model
+        if not key and (twin := engine.latest(name)) is not None:
+            key = twin.key
+        return Visit(name, key)
+
+    def generate(
+        prompt: str,
+        max_new_tokens: int = 96,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        top_k: int = 0,
+        min_p: float = 0.0,
+        repetition_penalty: float = 1.0,
+        seed: int = 0,
+        model: str = "",
+        key: str = "",
+    ) -> Iterator[Json]:
+        """Writes a prompt on with the dense model and its pruned copy; streams what both have so far.
+
+        Temperature 0 is greedy; top_p 1, top_k 0, min_p 0 and repetition_penalty 1 are off. Times are in seconds on
+        each model's own clock. The last item has `over` true and `first_difference`, the number of the first token in
+        which the two differ (from 1; null if they do not).
+        """
+        check_texts(prompt=prompt)
+        sampling = sampling_of(max_new_tokens, temperature, top_p, top_k, min_p, repetition_penalty, seed)
+        for scene in write_pair(engine, visit_of(model, key), prompt, sampling, threading.Event()):
+            if scene is not None:
+                yield sides_json(scene) | {
+                    "over": scene.over,
+                    "first_difference": scene.parting.at if scene.parting else None,
+                }
+
+    def classify(text: str, labels: str = ", ".join(SENTIMENT_LABELS), model: str = "", key: str = "") -> Json:
+        """Scores comma-separated labels of a text under both models, by log-likelihood.
+
+        For each model: `label`, the likeliest; `probabilities`, summing to 1; `log_likelihoods` in nats.
+        """
+        check_texts(text=text)
+        names = split_labels(labels)
+        if not 2 <= len(names) <= MOST_LABELS:
+            raise RequestError(f"Give from two to {MOST_LABELS} different labels, separated by commas.")
+        verdicts = last(classify_pair(engine, visit_of(model, key), text, names, threading.Event()))
+        figures = ("label", "probabilities", "log_likelihoods")
+        sides = {verdict.side: {name: getattr(verdict, name) for name in figures} for verdict in verdicts}
+        return sides | {"agree": len({verdict.label for verdict in verdicts}) == 1 if len(verdicts) > 1 else None}
+
+    def answer(context: str, question: str, max_new_tokens: int = LONGEST, model: str = "", key: str = "") -> Json:
+        """Answers a question on a context with both models, greedily, up to the end of the line.
+
+        For each model: `text`, the answer; `span`, where it stands in the context ([start, end], null if it does not).
+        """
+        check_texts(context=context, question=question)
+        prompt = question_prompt(context, question)
+        scene = last(write_pair(engine, visit_of(model, key), prompt, answer_sampling(max_new_tokens), threading.Event()))
+        sides = sides_json(scene)
+        for side in sides.values():
+            side["text"] = side["text"].strip()
+            side["span"] = find_answer(side["text"], context)
+        return sides
+
+    def prune(method: str = "wanda", sparsity: float = 0.5, pattern: str = "unstructured", model: str = "") -> Json:
+        """Makes a pruned copy of a model and says what changed, dense before pruned.
+
+        `sparsity` is the fraction of zeros (for a method that removes whole blocks, the share of blocks); an N:M
+        pattern fixes it. Use the returned `key` with the other endpoints.
+        """
+        name = model.strip() or engine.default_model
+        settings = Settings(method, sparsity, pattern)
+        return twin_json(engine.worker.run(lambda: engine.prune(name, settings, lambda fraction, message: None)))
+
+    def models() -> Json:
+        """The models to choose from, the pruning methods, and the pruned copies that are in memory."""
+        return {
+            "default": engine.default_model,
+            "models": engine.choices(),
+            "methods": [asdict(method) for method in engine.methods()],
+            "pruned": [twin_json(twin) for twin in engine.twins()],
+        }
+
+    for endpoint in (generate, classify, answer, prune):
+        gr.api(explained(endpoint), api_name=endpoint.__name__, **ONE_AT_A_TIME)
+    gr.api(models, api_name="models", queue=False)
+
+
+def sides_json(scene: Scene) -> Json:
+    """A scene's sides as JSON types."""
+    return {
+        name: {
+            "text": picture.text,
+            "tokens": picture.tokens,
+            "time_to_first_token": picture.first,
+            "tokens_per_second": picture.rate,
+            "finished": picture.finished,
+            "error": picture.error or None,
+        }
+        for name, picture in zip(scene.names, scene.pictures)
+    }
+
+
+def twin_json(twin: Twin) -> Json:
+    """A pruned copy as JSON types."""
+    return {"key": twin.key, "model": twin.model, "settings": asdict(twin.settings), "change": twin.change.as_dict()}
+
+
+def check_texts(**fields: str) -> None:
+    """RequestError for a field that is empty or too long."""
+    for name, text in fields.items():
+        if not text.strip():
+            raise RequestError(f"The {name} is empty: write something.")
+        if len(text) > LIMIT:
+            raise RequestError(f"The {name} is {len(text)} characters long and {LIMIT} is the limit: shorten it.")
+
+
+def last(items: Iterator[Any]) -> Any:
+    """The last item that is not a heartbeat."""
+    result = None
+    for item in items:
+        result = item if item is not None else result
+    return result
+
+
+def explained(endpoint: Callable) -> Callable:
+    """The endpoint with every exception made one clear line for the caller. Its signature stays readable."""
+    import functools
+    import inspect
+
+    if inspect.isgeneratorfunction(endpoint):
+
+        @functools.wraps(endpoint)
+        def streamed(*values: Any, **named: Any) -> Iterator[Any]:
+            try:
+                yield from endpoint(*values, **named)
+            except Exception as error:
+                raise refusal(explain(error, Words())) from error
+
+        return streamed
+
+    @functools.wraps(endpoint)
+    def called(*values: Any, **named: Any) -> Any:
+        try:
+            return endpoint(*values, **named)
+        except Exception as error:
+            raise refusal(explain(error, Words())) from error
+
+    return called

@@ -1,0 +1,120 @@
+"""What the page asks of the models: the `Engine` protocol and the values that pass through it.
+
+The page knows nothing else about models, so that its tests can put a small engine of their own in its place.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from evals.measurement import Measurement
+from models.errors import RequestError
+from models.progress import Progress
+from ui.worker import Worker
+
+if TYPE_CHECKING:
+    from models import Loaded
+
+UNSTRUCTURED = "unstructured"  # the pattern that every method of single weights can make
+LOADED = "loaded"  # the method of a twin that was pruned elsewhere and came with --pruned
+
+
+@dataclass(frozen=True)
+class Method:
+    """A pruning method to choose: its name, its one line, the structure it removes, and the patterns it can make."""
+
+    name: str
+    summary: str
+    structure: str
+    patterns: tuple[str, ...]  # empty for a method that removes whole blocks: it has no pattern
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to prune. `sparsity` is a fraction; with an N:M pattern it follows from the pattern."""
+
+    method: str = "wanda"
+    sparsity: float = 0.5
+    pattern: str = UNSTRUCTURED
+
+    def __post_init__(self) -> None:
+        if (share := pattern_sparsity(self.pattern)) is not None:
+            object.__setattr__(self, "sparsity", share)
+        if not 0 < self.sparsity < 1:
+            raise RequestError(f"The sparsity must lie between 0 and 1, not {self.sparsity:g}: choose one such as 0.5.")
+
+
+@dataclass(frozen=True)
+class Change:
+    """What pruning changed, dense first: parameters, non-zero parameters, bytes in memory, perplexity.
+
+    `perplexity_ratio` is pruned over dense on the same windows. `note` is the pruner's own sentence (English).
+    """
+
+    parameters: tuple[int, int]
+    nonzero: tuple[int, int]
+    bytes: tuple[int, int]
+    perplexity: tuple[Measurement, Measurement]
+    perplexity_ratio: Measurement
+    saves_memory: bool
+    saves_time: bool
+    note: str
+
+    def as_dict(self) -> dict:
+        """The change as JSON types."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Twin:
+    """A pruned model beside its dense one. `key` names it: the same model and settings give the same key."""
+
+    key: str
+    model: str
+    settings: Settings
+    loaded: "Loaded"
+    change: Change
+
+
+class Engine(Protocol):
+    """The models behind the page. All but `worker` and the plain look-ups are called on the worker's thread."""
+
+    worker: Worker
+    default_model: str
+    free_choice: bool  # whether a visitor may name any folder or Hub id
+
+    def choices(self) -> list[str]:
+        """The models to choose from."""
+        ...
+
+    def methods(self) -> Sequence[Method]:
+        """The pruning methods to choose from."""
+        ...
+
+    def dense(self, model: str) -> "Loaded":
+        """The dense model, loaded if it is not yet there. RequestError for what the visitor can mend."""
+        ...
+
+    def prune(self, model: str, settings: Settings, progress: Progress) -> Twin:
+        """Makes the pruned twin. If it fails or `progress` raises Cancelled, all earlier twins are as they were."""
+        ...
+
+    def twin(self, key: str) -> Twin | None:
+        """The twin of that key, None if the key is empty. RequestError if it is no longer in memory."""
+        ...
+
+    def latest(self, model: str) -> Twin | None:
+        """The twin that was made last of a model, if one is in memory."""
+        ...
+
+    def twins(self) -> list[Twin]:
+        """All twins in memory, oldest first."""
+        ...
+
+
+def pattern_sparsity(pattern: str) -> float | None:
+    """The fraction of zeros that an N:M pattern fixes (N kept of M), None for any other pattern."""
+    kept, colon, of = pattern.partition(":")
+    if not colon or not kept.isdigit() or not of.isdigit() or int(of) == 0:
+        return None
+    return 1 - int(kept) / int(of)

@@ -1,0 +1,52 @@
+"""The figures of the strip: what a pruned model has become beside its dense one."""
+
+from typing import TYPE_CHECKING
+
+from models import Loaded
+from models.memory import parameter_bytes
+from models.progress import Progress, part, silent
+from ui.engine import Change
+from ui.shelf import Shelf
+
+if TYPE_CHECKING:
+    from evals.perplexity import Scored
+    from pruning import PruningReport
+
+
+class Figures:
+    """Measures changes. The dense models' scores on the text are kept, since every twin needs them again."""
+
+    def __init__(self) -> None:
+        self._scored: Shelf[Scored] = Shelf(places=4)
+
+    def change(
+        self, dense: Loaded, pruned: Loaded, report: "PruningReport | None", progress: Progress | None = None
+    ) -> Change:
+        """Counts both models and scores both on the same windows of the small text (0 to 1 of `progress`).
+
+        `report` is the pruner's own, which knows best what was saved; None for a model that was pruned elsewhere.
+        """
+        from evals.perplexity import compare, score, summarise
+        from evals.texts import prose
+        from pruning.census import take_census
+
+        shown = progress or silent
+        key = f"{dense.description.id} {dense.description.revision}"
+        before = self._scored.get(key)
+        if before is None:
+            before = score(dense, prose(), progress=part(shown, 0.0, 0.5))
+            self._scored.put(key, before)
+        after = score(pruned, prose(), progress=part(shown, 0.5, 1.0))
+        censuses = (take_census(dense.model), take_census(pruned.model))
+        parameters, nonzero = (tuple(getattr(c, name) for c in censuses) for name in ("parameters", "nonzero"))
+        sizes = (parameter_bytes(dense.model), parameter_bytes(pruned.model))
+        return Change(
+            parameters=parameters,
+            nonzero=nonzero,
+            bytes=sizes,
+            perplexity=(summarise(before)[0], summarise(after)[0]),
+            perplexity_ratio=next(m for m in compare(before, after) if m.metric == "perplexity_ratio"),
+            saves_memory=report.saves_memory if report else sizes[1] < sizes[0],
+            saves_time=report.saves_time if report else parameters[1] < parameters[0],
+            note=report.note if report else "",
+        )

@@ -1,0 +1,80 @@
+"""The whole page over an engine, and how it is served."""
+
+from html import escape
+from pathlib import Path
+
+import gradio as gr
+
+from ui.answer import build_answer
+from ui.choosing import build_choices, first_visit, strip_of
+from ui.classify import build_classify
+from ui.desk import PRIVATE, Desk, Updates
+from ui.endpoints import add_endpoints
+from ui.engine import Engine
+from ui.generate import build_generate
+from ui.status import build_status
+from ui.texts import Words, label, translations, words_of
+from ui.visitors import Runs, Visit
+
+FOLDER = Path(__file__).parent
+LINE = 32  # how many requests may wait for the machine
+SYSTEM_FONTS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "Noto Sans CJK SC", "sans-serif"]
+
+
+def build_page(engine: Engine) -> gr.Blocks:
+    """The page: the head, the choices with the strip, one tab a task, and the endpoints for programs."""
+    with gr.Blocks(title="Espalier", analytics_enabled=False) as page:
+        head = gr.HTML(head_html(Words()), elem_id="head", apply_default_css=False)
+        desk = Desk(engine, Runs(), gr.State(Visit()), build_status())
+        strip = build_choices(desk)
+        with gr.Tabs(elem_id="tabs"):
+            for name, build in (("generate", build_generate), ("classify", build_classify), ("answer", build_answer)):
+                with gr.Tab(label(f"tab_{name}"), id=name, elem_id=f"tab-{name}"):
+                    build(desk)
+        about = gr.HTML(about_html(Words()), elem_id="about", apply_default_css=False)
+        add_endpoints(engine)
+
+        def arrive(now: Visit, request: gr.Request) -> Updates:
+            words = words_of(request)
+            visit = first_visit(engine, now)
+            return {
+                head: head_html(words),
+                about: about_html(words),
+                desk.visit: visit,
+                strip: strip_of(engine, visit, words),
+            }
+
+        page.load(arrive, [desk.visit], [head, about, desk.visit, strip], concurrency_limit=None, **PRIVATE)
+    return page.queue(max_size=LINE)
+
+
+def look() -> dict:
+    """What `launch` needs so that the page looks and behaves as meant: theme, style, shortcuts, translations."""
+    theme = gr.themes.Base(
+        primary_hue="slate", secondary_hue="slate", neutral_hue="slate", radius_size="sm", spacing_size="md",
+        font=SYSTEM_FONTS, font_mono=["ui-monospace", "Consolas", "monospace"],
+    ).set(
+        button_primary_background_fill="*primary_700", button_primary_background_fill_hover="*primary_800",
+        button_primary_background_fill_dark="*primary_200", button_primary_background_fill_hover_dark="*primary_100",
+        button_primary_text_color_dark="*primary_900", body_text_color_subdued="*neutral_500",
+        block_label_text_color="*neutral_600", block_title_text_color="*neutral_600",
+        block_title_text_color_dark="*neutral_300",
+    )  # fmt: skip
+    return {
+        "theme": theme,
+        "css": (FOLDER / "style.css").read_text(encoding="utf-8"),
+        "head": f"<script>{(FOLDER / 'keys.js').read_text(encoding='utf-8')}</script>",
+        "i18n": translations(),
+        "footer_links": ["api", "settings"],
+        "run_history": False,
+    }
+
+
+def head_html(words: Words) -> str:
+    """The name of the page and what it is for."""
+    return f'<header class="head"><h1>Espalier</h1><p>{escape(words("tagline"))}</p></header>'
+
+
+def about_html(words: Words) -> str:
+    """The line at the foot."""
+    return f'<p class="quiet">{escape(words("about"))}</p>'

@@ -1,0 +1,42 @@
+"""The sampling settings as components, and from their values to `Sampling`."""
+
+import gradio as gr
+
+from models.sampling import Sampling
+from ui.texts import label
+
+
+def build_sampling() -> list[gr.Slider | gr.Number]:
+    """Places the settings; their values are in the order that `sampling_of` takes."""
+    with gr.Row():
+        most = gr.Slider(8, 512, value=96, step=8, label=label("max_new_tokens"), min_width=200, elem_id="max-new-tokens")
+        temperature = gr.Slider(
+            0, 2, value=0, step=0.05, label=label("temperature"), info=label("temperature_info"), min_width=200,
+            elem_id="temperature",
+        )  # fmt: skip
+        seed = gr.Number(0, label=label("seed"), info=label("seed_info"), precision=0, minimum=0, min_width=160)
+    with gr.Row():
+        top_p = gr.Slider(0.05, 1, value=1, step=0.05, label=label("top_p"), info=label("top_p_info"), min_width=160)
+        top_k = gr.Slider(0, 200, value=0, step=1, label=label("top_k"), info=label("top_k_info"), min_width=160)
+        min_p = gr.Slider(0, 0.5, value=0, step=0.01, label=label("min_p"), info=label("min_p_info"), min_width=160)
+        penalty = gr.Slider(
+            1, 2, value=1.1, step=0.05, label=label("repetition_penalty"), info=label("repetition_penalty_info"),
+            min_width=160,
+        )  # fmt: skip
+    return [most, temperature, top_p, top_k, min_p, penalty, seed]
+
+
+def sampling_of(
+    max_new_tokens: float, temperature: float, top_p: float, top_k: float, min_p: float, repetition_penalty: float,
+    seed: float | None,
+) -> Sampling:  # fmt: skip
+    """The settings of a request. RequestError for a value out of range."""
+    return Sampling(
+        max_new_tokens=int(max_new_tokens),
+        temperature=float(temperature),
+        top_p=float(top_p),
+        top_k=int(top_k),
+        min_p=float(min_p),
+        repetition_penalty=float(repetition_penalty),
+        seed=int(seed or 0),
+    )

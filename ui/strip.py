@@ -1,0 +1,82 @@
+"""The strip above the panes: what pruning changed, in figures, and in one sentence what they mean."""
+
+from html import escape
+
+from evals.measurement import Measurement
+from models.units import format_bytes, format_count, format_percent
+from ui.engine import LOADED, Change, Engine, Twin
+from ui.html import note, number, quiet
+from ui.texts import Words
+
+
+def strip(twin: Twin | None, model: str, engine: Engine, words: Words) -> str:
+    """The strip as HTML: the twin's figures, or an invitation to prune."""
+    if twin is None:
+        body = f"<p><b>{escape(words('no_twin'))}</b></p>{quiet(words('no_twin_hint', model=model))}"
+        return frame(body, words)
+    change = twin.change
+    facts = (
+        _count_fact("parameters", change.parameters, format_count, words)
+        + _count_fact("nonzero", change.nonzero, format_count, words)
+        + _count_fact("bytes", change.bytes, format_bytes, words)
+        + _perplexity_fact(change, words)
+    )
+    return frame(f"<dl>{facts}</dl>{note(sentence(change, words))}", words, settings_line(twin, engine, words))
+
+
+def frame(body: str, words: Words, caption: str = "") -> str:
+    """The strip's frame around a body that is HTML already."""
+    small = f"<small>{escape(caption)}</small>" if caption else ""
+    return f'<section class="strip" aria-label="{escape(words("changed"))}"><h2>{escape(words("changed"))}{small}</h2>{body}</section>'
+
+
+def settings_line(twin: Twin, engine: Engine, words: Words) -> str:
+    """What was done to the twin: `embedded, wanda, 50 %, unstructured`."""
+    settings = twin.settings
+    if settings.method == LOADED:
+        return f"{twin.loaded.description.id}, {words('pruned_elsewhere')}"
+    percent = format_percent(settings.sparsity, 0)
+    whole_blocks = any(method.name == settings.method and not method.patterns for method in engine.methods())
+    share = words("of_blocks", percent=percent) if whole_blocks else f"{percent}, {settings.pattern}"
+    return f"{twin.model}, {settings.method}, {share}"
+
+
+def sentence(change: Change, words: Words) -> str:
+    """What the setting saves and what it does not: the pruner's own words where they are in the page's language."""
+    if change.note and words.language == "en":
+        return change.note
+    saved = {(True, True): "both", (True, False): "memory", (False, True): "time", (False, False): "nothing"}
+    return words(f"saves_{saved[change.saves_memory, change.saves_time]}")
+
+
+def _count_fact(name: str, values: tuple[int, int], form, words: Words) -> str:
+    before, after = values
+    if before == after:
+        remark = words("unchanged")
+    else:
+        remark = f"{'−' if after < before else '+'}{format_percent(abs(after - before) / max(before, 1))}"
+    return _fact(words(name), form(before), form(after), remark)
+
+
+def _perplexity_fact(change: Change, words: Words) -> str:
+    before, after = change.perplexity
+    ratio = change.perplexity_ratio
+    remark = words("times_dense", ratio=number(ratio.value), interval=_ends(ratio, words))
+    if ratio.interval is not None and ratio.interval[0] <= 1 <= ratio.interval[1]:
+        remark += f", {words('within_noise')}"
+    helps = (words("perplexity_help"), words("interval", ends=_ends(before, words)), words("interval", ends=_ends(after, words)))
+    return _fact(words("perplexity"), number(before.value), number(after.value), remark, *helps)
+
+
+def _fact(name: str, before: str, after: str, remark: str, help: str = "", before_help: str = "", after_help: str = "") -> str:
+    return (
+        f'<div><dt title="{escape(help)}">{escape(name)}</dt><dd><span title="{escape(before_help)}">{escape(before)}</span>'
+        f' <span class="arrow" aria-label="to">→</span> <b class="after" title="{escape(after_help)}">{escape(after)}</b>'
+        f"<small>{escape(remark)}</small></dd></div>"
+    )
+
+
+def _ends(measurement: Measurement, words: Words) -> str:
+    if measurement.interval is None:
+        return "–"
+    return words("range", low=number(measurement.interval[0]), high=number(measurement.interval[1]))

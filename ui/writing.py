@@ -1,0 +1,85 @@
+"""The pair writes one prompt on: what the Generate and Answer tabs and their endpoints all follow."""
+
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from models.sampling import Sampling
+from ui.engine import Engine
+from ui.pair import sides_of
+from ui.streaming import Picture, write_together
+from ui.visitors import Visit
+
+if TYPE_CHECKING:
+    from models.decoding import Generation
+
+
+@dataclass(frozen=True)
+class Parting:
+    """Where two texts part ways: the first differing token, counted from 1, and what each has there.
+
+    `spans` are (start, end) in characters of the two texts. With `at` None they do not part: `same` tokens agree, and
+    `whole` tells whether that is all of both.
+    """
+
+    at: int | None
+    same: int
+    whole: bool
+    spans: tuple[tuple[int, int], tuple[int, int]] | None = None
+
+
+@dataclass(frozen=True)
+class Scene:
+    """The pair at one moment: each side's name, parameters and picture; at the end, where the texts part."""
+
+    names: tuple[str, ...]
+    parameters: tuple[int, ...]
+    pictures: tuple[Picture, ...]
+    over: bool = False
+    parting: Parting | None = None
+
+
+def write_pair(
+    engine: Engine, visit: Visit, prompt: str, sampling: Sampling, stop: threading.Event
+) -> Iterator[Scene | None]:
+    """Yields scenes while the pair writes, None as a heartbeat, and a last scene with `over` set.
+
+    Raises what the models raise: RequestError for a prompt that is too long, EspalierError when all sides failed.
+    """
+    from models.decoding import Generation
+
+    def work(publish) -> None:
+        sides = sides_of(engine, visit)
+        names = tuple(side.name for side in sides)
+        parameters = tuple(side.loaded.description.parameters for side in sides)
+        writers = [Generation(side.loaded.model, side.loaded.tokenizer, prompt, sampling) for side in sides]
+        pictures = write_together(writers, lambda now: publish(Scene(names, parameters, tuple(now))), stop)
+        parting = find_parting(writers, sides[0].loaded.tokenizer) if len(writers) == 2 else None
+        publish(Scene(names, parameters, tuple(pictures), True, parting))
+
+    yield from engine.worker.follow(work, stop)
+
+
+def find_parting(writers: Sequence["Generation"], tokenizer) -> Parting:
+    """Compares two continuations token by token."""
+    from models.decoding import TextStream
+
+    first, second = (writer.ids for writer in writers)
+    same = next((i for i, (a, b) in enumerate(zip(first, second)) if a != b), min(len(first), len(second)))
+    if same == min(len(first), len(second)):
+        return Parting(None, same, whole=len(first) == len(second))
+
+    def span(ids: list[int]) -> tuple[int, int]:
+        stream = TextStream(tokenizer)
+        for token in ids[:same]:
+            stream.push(token)
+        start = len(stream.text)
+        for token in ids[same:]:
+            if stream.push(token):
+                break
+        else:
+            stream.finish()
+        return start, len(stream.text)
+
+    return Parting(same + 1, same, whole=False, spans=(span(first), span(second)))
