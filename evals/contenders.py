@@ -2,6 +2,7 @@
 
 import gc
 from collections.abc import Sequence
+from dataclasses import asdict
 
 import torch
 
@@ -68,13 +69,8 @@ class Contenders:
 
     def record(self, name: str) -> dict:
         """What results.json tells of a model."""
-        footprint = self.footprint(name)
-        return self._descriptions[name] | {
-            "nonzero_parameters": footprint.nonzero,
-            "bytes_in_memory": footprint.bytes_in_memory,
-            "bytes_if_packed": footprint.bytes_if_packed,
-            "bytes_on_disk": footprint.bytes_on_disk,
-        }
+        footprint = asdict(self.footprint(name))
+        return self._descriptions[name] | footprint
 
     def _take_down(self, name: str) -> None:
         if name not in self._footprints:

@@ -101,7 +101,7 @@ def leading_tokens(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """The special tokens that the tokenizer puts before a text by default: often one BOS, or none."""
     plain = tokenizer("a", add_special_tokens=False)["input_ids"]
     whole = tokenizer("a")["input_ids"]
-    return list(whole[: next(at for at in range(len(whole)) if whole[at : at + len(plain)] == plain)])
+    return list(whole[: next((at for at in range(len(whole)) if whole[at : at + len(plain)] == plain), 0)])
 
 
 @torch.inference_mode()

@@ -31,7 +31,7 @@ class Footprint:
     """A model's weights in figures: counts, and bytes in memory, packed (a forecast) and on disk (None if unsaved)."""
 
     parameters: int
-    nonzero: int
+    nonzero_parameters: int
     bytes_in_memory: int
     bytes_if_packed: int
     bytes_on_disk: int | None
@@ -61,7 +61,7 @@ def measure(model: nn.Module, folder: Path | str | None = None) -> Footprint:
     saved = sum(max(0, total * size - packed_bytes(total, kept, size)) for total, kept, size in counts)
     return Footprint(
         parameters=sum(total for total, _, _ in counts),
-        nonzero=sum(kept for _, kept, _ in counts),
+        nonzero_parameters=sum(kept for _, kept, _ in counts),
         bytes_in_memory=in_memory,
         bytes_if_packed=in_memory - saved,
         bytes_on_disk=disk_bytes(folder) if folder is not None else None,

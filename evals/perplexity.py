@@ -35,6 +35,7 @@ from models.progress import Progress, silent
 PROTOCOLS = {"gptq": gptq_windows}
 FEWEST_SAMPLES = 8
 BATCH_TOKENS = 2048  # tokens of one forward pass; more of them gain no speed
+LARGEST_LOG = 700.0  # nats; exp of little more is not a finite float
 LOGIT_BYTES = 128 << 20  # what one batch's logits, and one fp32 copy of a piece of them, may take
 
 
@@ -186,9 +187,11 @@ def _measurement(metric: str, unit: str, estimate: Estimate, protocol: dict, win
 
 
 def _exponential(metric: str, unit: str, logarithm: Estimate, protocol: dict, windows: int) -> Measurement:
+    if abs(logarithm.value) > LARGEST_LOG:
+        raise EspalierError("The perplexity is beyond any number: the weights are damaged, or the dtype is too narrow.")
     value = exp(logarithm.value)
     if logarithm.stderr is None or logarithm.interval is None:
         return _measurement(metric, unit, Estimate(value, None, None, logarithm.n), protocol, windows)
     low, high = logarithm.interval
-    ends = (exp(low), exp(min(high, 700.0)))
+    ends = (exp(low), exp(min(high, LARGEST_LOG)))
     return _measurement(metric, unit, Estimate(value, value * logarithm.stderr, ends, logarithm.n), protocol, windows)

@@ -1,5 +1,6 @@
 """One run: models, metrics and a text in; a validated results document out, as results.json and a report."""
 
+import os
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
@@ -72,7 +73,10 @@ def evaluate_models(
 
 
 def _refuse_taken(out: Path) -> None:
-    if out.is_file():
-        raise RequestError(f"{out} is a file: choose a folder for the results. Nothing was done.")
     if (out / FILE_NAME).exists():
         raise RequestError(f"{out} holds results already: choose another folder. Nothing was done.")
+    place = next(path for path in (out, *out.absolute().parents) if path.exists())
+    if not place.is_dir():
+        raise RequestError(f"{place} is a file: choose a folder for the results. Nothing was done.")
+    if not os.access(place, os.W_OK):
+        raise RequestError(f"{place} is not writable: choose another folder for the results. Nothing was done.")

@@ -7,6 +7,7 @@ interval over windows is a block (batch means) interval over tokens.
 """
 
 from collections.abc import Callable
+from functools import cache
 from math import pi, sqrt
 from statistics import NormalDist
 from typing import NamedTuple
@@ -26,6 +27,7 @@ class Estimate(NamedTuple):
     n: int
 
 
+@cache
 def student_quantile(freedom: int, probability: float) -> float:
     """The quantile of Student's t distribution with `freedom` degrees of freedom, to six digits or so.
 

@@ -5,9 +5,9 @@ from tabulate import tabulate
 from evals.results import Result
 from evals.statistics import verdict
 
-WORDS = {"ttft": "TTFT", "tpot": "TPOT", "nll": "NLL", "cuda": "CUDA"}
+WORDS = {"nonzero": "non-zero", "ttft": "TTFT", "tpot": "TPOT", "nll": "NLL", "cuda": "CUDA"}
 SPEED_VERDICTS = {"higher": "faster", "lower": "slower"}
-LEFT_OUT = ("text_sha256", "tokens_sha256", "load_before", "load_after", "interval_over", "ratio_of", "loss_dtype")
+LEFT_OUT = ("text_sha256", "text_revision", "tokens_sha256", "load_before", "load_after", "interval_over", "ratio_of", "loss_dtype")
 
 
 def markdown(document: dict) -> str:
@@ -35,7 +35,8 @@ def cell(result: Result) -> str:
 
 
 def _models(models: list[dict]) -> str:
-    lines = [f"- `{model['id']}`: {model.get('family')}, {model.get('dtype')}, {model['revision']}" for model in models]
+    facts = [[model[key] for key in ("family", "dtype", "revision") if model.get(key)] for model in models]
+    lines = [f"- `{model['id']}`: {', '.join(known)}" for model, known in zip(models, facts, strict=True)]
     lines[0] += " (baseline)" if len(models) > 1 else ""
     return "\n".join(lines)
 
@@ -50,11 +51,11 @@ def _table(results: list[Result]) -> str:
 
 
 def _protocols(results: list[Result]) -> str:
-    """What all rows of a group have in common, in one line: another protocol, another number."""
+    """The entries in which the rows of a group agree, in one line: another protocol, another number."""
     protocols = [result.measurement.protocol for result in results]
-    shown = {key: value for key, value in protocols[-1].items() if key not in LEFT_OUT and value is not None}
-    common = {key: value for key, value in shown.items() if all(p.get(key, value) == value for p in protocols)}
-    facts = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in common.items() if key != "name")
+    keys = dict.fromkeys(key for protocol in protocols for key in protocol if key not in ("name", *LEFT_OUT))
+    values = {key: {str(protocol[key]) for protocol in protocols if key in protocol} for key in keys}
+    facts = ", ".join(f"{key.replace('_', ' ')} {found.pop()}" for key, found in values.items() if len(found) == 1)
     names = " and ".join(dict.fromkeys(protocol["name"] for protocol in protocols))
     return f"Protocol: {names}{f' ({facts})' if facts else ''}."
 
@@ -65,7 +66,7 @@ def _footer(document: dict) -> str:
     device = place["gpu"] or place["cpu"]
     return (
         "± is half the width of the 95 % interval; in brackets its two ends.\n\n"
-        f"Measured {document['created']} on {device}, {place['threads']} threads, load {place['load_average']}; "
+        f"Measured {document['created']} on {device}, torch threads {place['threads']}, load {place['load_average']}; "
         f"Python {place['python']}, {libraries}.\n\n`{document['command']}`"
     )
 

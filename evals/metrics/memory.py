@@ -37,9 +37,8 @@ def memory(trial: Trial) -> Iterator[Result]:
 
 
 def _counts(footprint: Footprint) -> list[Measurement]:
-    units = {"parameters": "count", "nonzero": "count"}
     return [
-        Measurement(metric, value, units.get(metric, "bytes"), protocol={"name": "exact"})
+        Measurement(metric, value, "bytes" if metric.startswith("bytes") else "count", protocol={"name": "exact"})
         for metric, value in asdict(footprint).items()
     ]
 
@@ -60,7 +59,7 @@ def _peaks(peaks: list[Peak]) -> list[Measurement]:
 
 def _note_zeros(trial: Trial, name: str) -> None:
     footprint = trial.contenders.footprint(name)
-    zeros = 1 - footprint.nonzero / footprint.parameters
+    zeros = 1 - footprint.nonzero_parameters / footprint.parameters
     if zeros >= 0.01:
         trial.notes.append(
             f"{name}: {format_percent(zeros)} of its parameters are zeros, stored densely, which save neither memory "
