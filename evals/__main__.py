@@ -23,7 +23,8 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=f"metrics:\n{metrics}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    run.add_argument("models", nargs="+", metavar="MODEL", help="`embedded`, a folder, or a Hub id owner/name[@revision]")
+    forms = "`embedded`, a folder, or a Hub id owner/name[@revision]; the first is the baseline"
+    run.add_argument("models", nargs="+", metavar="MODEL", help=forms)
     run.add_argument("--out", required=True, metavar="DIR", help="folder for results.json and report.md")
     run.add_argument("--metrics", default="perplexity,speed,memory", metavar="A,B", help="default: %(default)s")
     run.add_argument(

@@ -47,8 +47,10 @@ def embedded() -> Text:
 
 
 def load_text(data: str) -> Text:
-    """Reads `embedded`, FILE or HUB_DATASET (`owner/name[@revision][:config[:split]]`), documents joined by a blank line.
+    """Reads `embedded`, FILE or HUB_DATASET (`owner/name[@revision][:config[:split]]`).
 
+    The documents of a .jsonl file or a data set are joined by a blank line, and the split is the first of test,
+    validation and train that the data set has, unless named.
     Raises RequestError for everything the person can mend, EspalierError where the Hub cannot be reached.
     """
     if data == "embedded":
@@ -115,7 +117,8 @@ def _from_hub(data: str, repo: str, revision: str | None, config: str | None, sp
             "or give a file."
         ) from error
     if "text" not in rows.column_names:
-        raise RequestError(f"The data set {repo} has no column `text` (it has {', '.join(rows.column_names)}): use another.")
+        columns = ", ".join(rows.column_names)
+        raise RequestError(f"The data set {repo} has no column `text` (it has {columns}): use another.")
     return Text(f"{data}:{chosen}" if split is None else data, JOINT.join(rows["text"]), revision)
 
 

@@ -130,12 +130,13 @@ def _next_token_losses(logits: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
 def summarise(scored: Scored) -> list[Measurement]:
     """The two numbers of a scored text: `[perplexity, bits_per_byte]`."""
     losses = scored.losses.astype(np.float64)
-    log_perplexity = _mean_over_pieces(losses)
-    bits = statistics.ratio_of_sums(_pieces(losses, np.sum), _pieces(scored.bytes, np.sum)) if scored.bytes.any() else None
-    measurements = [_exponential("perplexity", "", log_perplexity, scored.protocol, len(losses))]
-    if bits is not None:  # a text of special tokens alone covers no byte
-        measurements.append(_measurement("bits_per_byte", "bits/byte", _scaled(bits, 1 / log(2)), scored.protocol, len(losses)))
-    return measurements
+    windows = len(losses)
+    nats_per_byte = statistics.ratio_of_sums(_pieces(losses, np.sum), _pieces(scored.bytes, np.sum))
+    bits = _scaled(nats_per_byte, 1 / log(2))
+    return [
+        _exponential("perplexity", "", _mean_over_pieces(losses), scored.protocol, windows),
+        _measurement("bits_per_byte", "bits/byte", bits, scored.protocol, windows),
+    ]
 
 
 def compare(first: Scored, second: Scored) -> list[Measurement]:

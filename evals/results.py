@@ -105,7 +105,7 @@ def validate(document: Any, where: str) -> None:
     """Raises InvalidResults, naming the field, unless the document follows the schema."""
     if isinstance(document, dict) and document.get("schema_version") not in (None, SCHEMA_VERSION):
         found = document["schema_version"]
-        raise InvalidResults(f"{where} has schema version {found!r}, and this is version {SCHEMA_VERSION}: evaluate again.")
+        raise InvalidResults(f"{where} has schema version {found!r}, this is version {SCHEMA_VERSION}: evaluate again.")
     _check(document, DOCUMENT, where)
     for at, model in enumerate(document["models"]):
         _check(model, MODEL, f"{where}, models[{at}]")

@@ -7,7 +7,11 @@ from evals.statistics import verdict
 
 WORDS = {"nonzero": "non-zero", "ttft": "TTFT", "tpot": "TPOT", "nll": "NLL", "cuda": "CUDA"}
 SPEED_VERDICTS = {"higher": "faster", "lower": "slower"}
-LEFT_OUT = ("text_sha256", "text_revision", "tokens_sha256", "load_before", "load_after", "interval_over", "ratio_of", "loss_dtype")
+# Entries of a protocol that results.json keeps and the report spares its reader.
+LEFT_OUT = {
+    "name", "text_sha256", "text_revision", "tokens_sha256", "load_before", "load_after", "interval_over", "ratio_of",
+    "loss_dtype",
+}  # fmt: skip
 
 
 def markdown(document: dict) -> str:
@@ -53,7 +57,7 @@ def _table(results: list[Result]) -> str:
 def _protocols(results: list[Result]) -> str:
     """The entries in which the rows of a group agree, in one line: another protocol, another number."""
     protocols = [result.measurement.protocol for result in results]
-    keys = dict.fromkeys(key for protocol in protocols for key in protocol if key not in ("name", *LEFT_OUT))
+    keys = dict.fromkeys(key for protocol in protocols for key in protocol if key not in LEFT_OUT)
     values = {key: {str(protocol[key]) for protocol in protocols if key in protocol} for key in keys}
     facts = ", ".join(f"{key.replace('_', ' ')} {found.pop()}" for key, found in values.items() if len(found) == 1)
     names = " and ".join(dict.fromkeys(protocol["name"] for protocol in protocols))

@@ -32,7 +32,7 @@ def gptq_windows(
     own, and the first token of each is context only: L-1 are scored. `most` keeps only the first so many windows.
 
     A text shorter than L makes one window of its own length, which the protocol then says (`shortened_from`).
-    Raises RequestError if `length` does not fit the context or the text has fewer than two tokens.
+    Raises RequestError if `length` does not fit the context or the text has too few tokens to score one.
     """
     wanted = min(context, DEFAULT_LENGTH) if length is None else length
     if not 2 <= wanted <= context:
@@ -44,6 +44,8 @@ def gptq_windows(
     count = min(len(ids) // used, most or len(ids))
     cut = ids[: count * used].reshape(count, used)
     added = np.diff(ends[: count * used].reshape(count, used), axis=1)
+    if not added.any():
+        raise RequestError(f"The scored tokens of the text {text.id} cover no byte of it: give a longer one.")
     protocol = {
         "name": "gptq",
         "text": text.id,

@@ -62,6 +62,7 @@ def _note_zeros(trial: Trial, name: str) -> None:
     zeros = 1 - footprint.nonzero_parameters / footprint.parameters
     if zeros >= 0.01:
         trial.notes.append(
-            f"{name}: {format_percent(zeros)} of its parameters are zeros, stored densely, which save neither memory "
-            f"nor time as they are; packed as a bitmask the weights would take {format_bytes(footprint.bytes_if_packed)}."
+            f"{name}: {format_percent(zeros)} of its parameters are zeros, stored densely, which save neither "
+            "memory nor time as they are; packed as a bitmask the weights would take "
+            f"{format_bytes(footprint.bytes_if_packed)}."
         )

@@ -71,7 +71,7 @@ def test_the_results_hold_every_metric_of_both_models_with_spreads(report, pair)
 
 @pytest.fixture
 def main(monkeypatch, capfd):
-    """Runs the command line in this process: `main(*words) -> (exit code, stdout, stderr)`, as written by any library."""
+    """Runs the command line in this process: `main(*words) -> (exit code, stdout, stderr)`, of every library too."""
 
     def run(*words):
         monkeypatch.setattr(sys, "argv", ["evals", *map(str, words)])
@@ -183,7 +183,8 @@ def test_help_imports_neither_torch_nor_transformers():
         "import runpy, sys\n"
         "sys.argv = ['evals', 'run', '--help']\n"
         "try:\n    runpy.run_module('evals', run_name='__main__')\n"
-        "except SystemExit as ended:\n    print(ended.code, sorted({'torch', 'transformers', 'numpy'} & set(sys.modules)))"
+        "except SystemExit as ended:\n"
+        "    print(ended.code, sorted({'torch', 'transformers', 'numpy'} & set(sys.modules)))"
     )
     process = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert process.stdout.endswith("0 []\n"), process.stdout + process.stderr
@@ -203,5 +204,6 @@ def test_every_file_in_the_metrics_folder_is_a_metric():
 def test_no_file_of_evals_imports_a_higher_floor():
     for file in (ROOT / "evals").rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
-            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [getattr(node, "module", None) or ""]
-            assert not {name.split(".")[0] for name in names} & {"ui", "app"}, file
+            imported = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            imported += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert not {name.split(".")[0] for name in imported} & {"ui", "app"}, file

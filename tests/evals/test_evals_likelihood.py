@@ -106,7 +106,8 @@ def test_a_long_prompt_is_cut_from_the_left_alike_for_all_and_said(tiny_model, t
 
 
 @pytest.mark.parametrize(
-    ("choices", "line"), [([], "at least one"), ([" ", "a"], "empty"), ([" long" * 200], "longer than the model's context")]
+    ("choices", "line"),
+    [([], "at least one"), ([" ", "a"], "empty"), ([" long" * 200], "longer than the model's context")],
 )
 def test_impossible_choices_are_refused(tiny_model, tiny_tokenizer, choices, line):
     with pytest.raises(RequestError, match=line):
@@ -134,7 +135,8 @@ def test_probabilities_sum_to_one_and_keep_the_order(values):
     divisors = {"none": [1] * len(values), "tokens": [v[1] for v in values], "characters": [v[2] for v in values]}
     for normalise, lengths in divisors.items():
         found = probabilities(scores, normalise)
-        expected = torch.tensor([v[0] / n for v, n in zip(values, lengths, strict=True)], dtype=torch.float64).softmax(0)
+        normalised = [value[0] / length for value, length in zip(values, lengths, strict=True)]
+        expected = torch.tensor(normalised, dtype=torch.float64).softmax(0)
         assert found == pytest.approx(expected.tolist(), abs=1e-9)
 
 

@@ -16,7 +16,8 @@ def test_counts_and_bytes_of_a_dense_model(tiny_model, tiny_folder):
     footprint = measure(model, folder)
     assert footprint.parameters == sum(p.numel() for p in model.parameters())
     assert footprint.nonzero_parameters == footprint.parameters
-    assert footprint.bytes_in_memory == 4 * footprint.parameters + sum(b.numel() * b.element_size() for b in model.buffers())
+    buffers = sum(buffer.numel() * buffer.element_size() for buffer in model.buffers())
+    assert footprint.bytes_in_memory == 4 * footprint.parameters + buffers
     assert footprint.bytes_if_packed == footprint.bytes_in_memory  # a bitmask would only add to it
     assert footprint.bytes_on_disk == (folder / "model.safetensors").stat().st_size
     assert measure(model).bytes_on_disk is None

@@ -18,11 +18,12 @@ def model(name):
     )  # fmt: skip
 
 
+GPTQ, TURNS = {"name": "gptq", "length": 512}, {"name": "interleaved"}
 RESULTS = [
-    Result("a", "perplexity", Measurement("perplexity", 30.0, "", (29.0, 31.0), 0.4, 12, {"name": "gptq", "length": 512})),
-    Result("b", "perplexity", Measurement("perplexity", 33.0, "", (32.0, 34.0), 0.4, 12, {"name": "gptq", "length": 512})),
-    Result("b", "perplexity", Measurement("perplexity_ratio", 1.1, "times", (1.05, 1.15), 0.02, 12, {"name": "gptq"}), "a"),
-    Result("b", "speed", Measurement("decode_speedup", 1.01, "times", (0.97, 1.05), 0.02, 5, {"name": "interleaved"}), "a"),
+    Result("a", "perplexity", Measurement("perplexity", 30.0, "", (29.0, 31.0), 0.4, 12, GPTQ)),
+    Result("b", "perplexity", Measurement("perplexity", 33.0, "", (32.0, 34.0), 0.4, 12, GPTQ)),
+    Result("b", "perplexity", Measurement("perplexity_ratio", 1.1, "times", (1.05, 1.15), 0.02, 12, GPTQ), "a"),
+    Result("b", "speed", Measurement("decode_speedup", 1.01, "times", (0.97, 1.05), 0.02, 5, TURNS), "a"),
     Result("a", "memory", Measurement("parameters", 10, "count", protocol={"name": "exact"})),
 ]
 
@@ -33,7 +34,10 @@ def document():
         "schema_version": 1,
         "created": "2026-01-01T00:00:00+00:00",
         "command": "python -m evals run a b",
-        "environment": dict(gpu=None, cpu="Some CPU", threads=2, load_average=0.5, python="3.11", libraries={"torch": "2.8"}),
+        "environment": {
+            "gpu": None, "cpu": "Some CPU", "threads": 2, "load_average": 0.5, "python": "3.11",
+            "libraries": {"torch": "2.8"},
+        },  # fmt: skip
         "settings": {"quick": True},
         "models": [model("a"), model("b")],
         "results": [result.as_dict() for result in RESULTS],

@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 from evals import statistics
 from evals.measurement import Measurement
 
+MIB = 1 << 20
+
 
 @pytest.mark.parametrize(
     ("freedom", "quantile"), [(1, 12.7062), (2, 4.30265), (5, 2.57058), (12, 2.17881), (30, 2.04227), (20_000, 1.95996)]
@@ -108,7 +110,7 @@ def test_the_verdict(interval, neutral, words):
         (Measurement("ttft", 0.0221, "s", (0.0210, 0.0234)), "22.1 ± 1.2 ms", "22.1 ms (21.0 to 23.4)"),
         (Measurement("decode_rate", 41.02, "tokens/s"), "41.02 tokens/s", "41.02 tokens/s"),
         (Measurement("bytes", 34.6 * 2**20, "bytes"), "34.6 MiB", "34.6 MiB"),
-        (Measurement("peak", 400 * 2**20, "bytes", (399 * 2**20, 401 * 2**20)), "400.0 ± 1.0 MiB", "400.0 MiB (399.0 to 401.0)"),
+        (Measurement("peak", 4 * MIB, "bytes", (3 * MIB, 5 * MIB)), "4.0 ± 1.0 MiB", "4.0 MiB (3.0 to 5.0)"),
         (Measurement("parameters", 17_300_000, "count"), "17.3 M", "17.3 M"),
     ],
 )
