@@ -11,9 +11,10 @@ from training.formats import STOP, question_prompt
 from ui.complaints import require_text
 from ui.desk import Desk, Task, Updates
 from ui.examples import QUESTIONS
-from ui.html import failure, live_line, note, pane, quiet, quoted, size
+from ui.html import failure, live_line, note, pane, quiet, quoted
 from ui.panes import build_buttons, build_panes
 from ui.streaming import Picture
+from ui.strip import captions
 from ui.texts import Words, label
 from ui.visitors import Visit
 from ui.writing import Scene, write_pair
@@ -63,11 +64,12 @@ def build_answer(desk: Desk) -> None:
         require_text(asked, "need_question", words)
 
     def answer(words: Words, stop: Event, now: Visit, passage: str, asked: str) -> Iterator[Updates | None]:
+        about = captions(now, desk.engine, words)
         for scene in write_pair(desk.engine, now, question_prompt(passage, asked), answer_sampling(), stop):
             if scene is None:
                 yield None
                 continue
-            updates = panes.show(contents(scene, now.model, passage, words), words)
+            updates = panes.show(contents(scene, about, passage, words), words)
             if scene.over:
                 line = comparison(scene, words)
                 updates |= {below: note(line, "verdict")} | desk.say(line)
@@ -85,7 +87,7 @@ def build_answer(desk: Desk) -> None:
     desk.wire_refresh(empty, outputs)
 
 
-def contents(scene: Scene, model: str, context: str, words: Words) -> dict[str, str]:
+def contents(scene: Scene, about: dict[str, str], context: str, words: Words) -> dict[str, str]:
     """The panes by side, as HTML."""
     return {
         name: pane(
@@ -93,9 +95,9 @@ def contents(scene: Scene, model: str, context: str, words: Words) -> dict[str, 
             words,
             _answered(picture, context, words),
             live_line(picture, words, shared=len(scene.names) > 1),
-            size(model, parameters, words),
+            about.get(name, ""),
         )
-        for name, parameters, picture in zip(scene.names, scene.parameters, scene.pictures)
+        for name, picture in zip(scene.names, scene.pictures)
     }
 
 

@@ -124,10 +124,10 @@ def follow_pruning(
             if stop.is_set():
                 raise Cancelled
             if pacer.due(notable=False):
-                left = (time.monotonic() - began) * (1 - fraction) / fraction if fraction > 0.05 else None
+                left = (time.monotonic() - began) * (1 - fraction) / fraction if fraction > 0.05 else 0
                 # The pruner's own messages are English; in another language the time left must do.
                 remarks = [message] if words.language == "en" and message else []
-                remarks += [words("left", time=format_seconds(left))] if left is not None else []
+                remarks += [words("left", time=format_seconds(left))] if left >= 1 else []
                 publish(frame(progress_bar(fraction, title, ", ".join(remarks)), words))
 
         progress(0.0, "")

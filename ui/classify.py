@@ -11,9 +11,10 @@ from ui.complaints import refusal, require_text
 from ui.desk import Desk, Task, Updates
 from ui.engine import Engine
 from ui.examples import REVIEWS
-from ui.html import bars, note, pane, quoted, size
+from ui.html import bars, note, pane, quoted
 from ui.pair import sides_of
 from ui.panes import build_buttons, build_panes
+from ui.strip import captions
 from ui.texts import Words, label
 from ui.visitors import Visit
 
@@ -23,10 +24,9 @@ MOST_LABELS = 20
 
 @dataclass(frozen=True)
 class Verdict:
-    """One side's choice: its name and parameters, and for each label its probability and log-likelihood (nats)."""
+    """One side's choice: its name, and for each label its probability and log-likelihood (nats)."""
 
     side: str
-    parameters: int
     probabilities: dict[str, float]
     log_likelihoods: dict[str, float]
 
@@ -51,7 +51,7 @@ def classify_pair(
             scores = score_choices(loaded.model, loaded.tokenizer, prompt, [completion(word) for word in labels])
             shares = dict(zip(labels, probabilities(scores)))
             sums = {word: score.log_likelihood for word, score in zip(labels, scores)}
-            verdicts.append(Verdict(name, loaded.description.parameters, shares, sums))
+            verdicts.append(Verdict(name, shares, sums))
         publish(verdicts)
 
     yield from engine.worker.follow(work, stop)
@@ -89,12 +89,13 @@ def build_classify(desk: Desk) -> None:
             raise refusal(words("labels_too_many", n=MOST_LABELS))
 
     def classify(words: Words, stop: Event, now: Visit, review: str, names: str) -> Iterator[Updates | None]:
+        about = captions(now, desk.engine, words)
         for verdicts in classify_pair(desk.engine, now, review, split_labels(names), stop):
             if verdicts is None:
                 yield None
                 continue
             line = agreement(verdicts, words)
-            yield panes.show(contents(verdicts, now.model, words), words) | {below: note(line, "verdict")} | desk.say(line)
+            yield panes.show(contents(verdicts, about, words), words) | {below: note(line, "verdict")} | desk.say(line)
 
     def failed(words: Words, complaint: str, *_: object) -> Updates:
         return panes.fail(complaint, words)
@@ -108,7 +109,7 @@ def build_classify(desk: Desk) -> None:
     desk.wire_refresh(empty, outputs)
 
 
-def contents(verdicts: Sequence[Verdict], model: str, words: Words) -> dict[str, str]:
+def contents(verdicts: Sequence[Verdict], about: dict[str, str], words: Words) -> dict[str, str]:
     """The panes by side, as HTML. The labels keep the visitor's order, so that the two sides line up."""
     return {
         verdict.side: pane(
@@ -118,7 +119,7 @@ def contents(verdicts: Sequence[Verdict], model: str, words: Words) -> dict[str,
                 (word, share, words("log_likelihood", value=f"{verdict.log_likelihoods[word]:.2f}"))
                 for word, share in verdict.probabilities.items()
             ]),
-            about=size(model, verdict.parameters, words),
+            about=about.get(verdict.side, ""),
         )
         for verdict in verdicts
     }  # fmt: skip

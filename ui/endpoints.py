@@ -4,6 +4,8 @@ Their docstrings are what `/?view=api` shows. They stand in the same line for th
 model is named by the `key` that `prune` returns; an empty key is the newest pruned copy of the model, if there is one.
 """
 
+import functools
+import inspect
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -15,7 +17,7 @@ from models.errors import RequestError
 from training.formats import SENTIMENT_LABELS, question_prompt
 from ui.answer import LONGEST, answer_sampling, find_answer
 from ui.classify import MOST_LABELS, classify_pair, split_labels
-from ui.complaints import LIMIT, explain, refusal
+from ui.complaints import LIMIT, explain
 from ui.desk import ONE_AT_A_TIME
 from ui.engine import Engine, Settings, Twin
 from ui.sampling import sampling_of
@@ -131,7 +133,7 @@ def sides_json(scene: Scene) -> Json:
 
 def twin_json(twin: Twin) -> Json:
     """A pruned copy as JSON types."""
-    return {"key": twin.key, "model": twin.model, "settings": asdict(twin.settings), "change": twin.change.as_dict()}
+    return {"key": twin.key, "model": twin.model, "settings": asdict(twin.settings) if twin.settings else None, "change": twin.change.as_dict()}
 
 
 def check_texts(**fields: str) -> None:
@@ -153,8 +155,6 @@ def last(items: Iterator[Any]) -> Any:
 
 def explained(endpoint: Callable) -> Callable:
     """The endpoint with every exception made one clear line for the caller. Its signature stays readable."""
-    import functools
-    import inspect
 
     if inspect.isgeneratorfunction(endpoint):
 
@@ -163,7 +163,7 @@ def explained(endpoint: Callable) -> Callable:
             try:
                 yield from endpoint(*values, **named)
             except Exception as error:
-                raise refusal(explain(error, Words())) from error
+                raise gr.Error(explain(error, Words()), print_exception=False) from error
 
         return streamed
 
@@ -172,6 +172,6 @@ def explained(endpoint: Callable) -> Callable:
         try:
             return endpoint(*values, **named)
         except Exception as error:
-            raise refusal(explain(error, Words())) from error
+            raise gr.Error(explain(error, Words()), print_exception=False) from error
 
     return called

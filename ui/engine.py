@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from models import Loaded
 
 UNSTRUCTURED = "unstructured"  # the pattern that every method of single weights can make
-LOADED = "loaded"  # the method of a twin that was pruned elsewhere and came with --pruned
 
 
 @dataclass(frozen=True)
@@ -67,11 +66,14 @@ class Change:
 
 @dataclass(frozen=True)
 class Twin:
-    """A pruned model beside its dense one. `key` names it: the same model and settings give the same key."""
+    """A pruned model beside its dense one. `key` names it: the same model and settings give the same key.
+
+    `settings` is None for a model that was pruned elsewhere and came with --pruned.
+    """
 
     key: str
     model: str
-    settings: Settings
+    settings: Settings | None
     loaded: "Loaded"
     change: Change
 

@@ -8,10 +8,11 @@ import gradio as gr
 from ui.complaints import refusal, require_text
 from ui.desk import Desk, Task, Updates
 from ui.examples import PROMPTS
-from ui.html import live_line, note, pane, quiet, quoted, size, written
-from ui.panes import SIDES, build_buttons, build_panes
+from ui.html import live_line, note, pane, quoted, written
+from ui.panes import build_buttons, build_panes
 from ui.race import run_race
 from ui.sampling import build_sampling, sampling_of
+from ui.strip import captions
 from ui.texts import Words, label
 from ui.visitors import Visit
 from ui.writing import Scene, write_pair
@@ -29,12 +30,12 @@ def build_generate(desk: Desk) -> None:
         [[text] for text in PROMPTS.values()], [prompt], example_labels=list(PROMPTS), label=label("examples"),
         cache_examples=False, api_visibility="private", elem_id="examples-generate",
     )  # fmt: skip
-    buttons = build_buttons(NAME, "run", "fair_race")
-    panes = build_panes(NAME)
-    below = gr.HTML(elem_id="parting", apply_default_css=False)
     with gr.Accordion(label("sampling"), open=False, elem_id="sampling"):
         settings = build_sampling()
         repeats = gr.Slider(3, 15, value=5, step=1, label=label("repeats"), info=label("fair_race_info"), elem_id="repeats")
+    buttons = build_buttons(NAME, "run", "fair_race")
+    panes = build_panes(NAME)
+    below = gr.HTML(elem_id="parting", apply_default_css=False)
 
     def check(words: Words, now: Visit, text: str, *_: object) -> None:
         require_text(text, "need_prompt", words)
@@ -45,14 +46,14 @@ def build_generate(desk: Desk) -> None:
             raise refusal(words("race_needs_twin"))
 
     def generate(words: Words, stop: Event, now: Visit, text: str, *values: float) -> Iterator[Updates | None]:
-        names = SIDES if now.twin else SIDES[:1]
-        waiting = {name: pane(name, words, quiet(""), live_line(None, words, False)) for name in names}
+        about = captions(now, desk.engine, words)
+        waiting = {name: pane(name, words, "", live_line(None, words, False), about[name]) for name in about}
         yield panes.show(waiting, words) | {below: ""}
         for scene in write_pair(desk.engine, now, text, sampling_of(*values), stop):
             if scene is None:
                 yield None
                 continue
-            updates = panes.show(contents(scene, now.model, text, words), words)
+            updates = panes.show(contents(scene, about, text, words), words)
             if scene.over:
                 line = parting_line(scene, words)
                 updates |= {below: note(line, "verdict")} | desk.say(f"{finished_line(scene, words)} {line}")
@@ -80,14 +81,14 @@ def build_generate(desk: Desk) -> None:
     desk.wire_refresh(empty, outputs)
 
 
-def contents(scene: Scene, model: str, prompt: str, words: Words) -> dict[str, str]:
+def contents(scene: Scene, about: dict[str, str], prompt: str, words: Words) -> dict[str, str]:
     """The panes of a scene by side, as HTML."""
     parting = scene.parting
     shown = {}
-    for at, (name, parameters, picture) in enumerate(zip(scene.names, scene.parameters, scene.pictures)):
+    for at, (name, picture) in enumerate(zip(scene.names, scene.pictures)):
         mark = parting.spans[at] if parting and parting.spans else None
         foot = live_line(picture, words, shared=len(scene.names) > 1)
-        shown[name] = pane(name, words, written(prompt, picture, mark), foot, size(model, parameters, words))
+        shown[name] = pane(name, words, written(prompt, picture, mark), foot, about.get(name, ""))
     return shown
 
 

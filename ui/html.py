@@ -2,11 +2,8 @@
 
 from html import escape
 
-from models.units import format_count
 from ui.streaming import Picture
 from ui.texts import Words
-
-SIDES = ("dense", "pruned")
 
 
 def pane(side: str, words: Words, body: str, foot: str = "", about: str = "") -> str:
@@ -27,11 +24,6 @@ def quiet(text: str) -> str:
 def failure(text: str) -> str:
     """A body that says what went wrong."""
     return f'<p class="failure">{escape(text)}</p>'
-
-
-def size(model: str, parameters: int, words: Words) -> str:
-    """The caption of a pane: the model and how large it is."""
-    return words("model_size", model=model, count=format_count(parameters))
 
 
 def written(prompt: str, picture: Picture, mark: tuple[int, int] | None = None) -> str:

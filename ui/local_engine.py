@@ -8,7 +8,7 @@ from models.description import describe
 from models.errors import RequestError
 from models.memory import OutOfMemory, parameter_bytes, require
 from models.progress import Progress, part
-from ui.engine import LOADED, Method, Settings, Twin
+from ui.engine import Method, Settings, Twin
 from ui.figures import Figures
 from ui.methods import methods_of_registry
 from ui.shelf import Shelf
@@ -102,7 +102,7 @@ class LocalEngine:
         if loaded.tokenizer.get_vocab() != dense.tokenizer.get_vocab():
             raise RequestError(f"{pruned} has another vocabulary than {model}: name the model that it was pruned from.")
         change = self._figures.change(dense, loaded, None)
-        return self._place(Twin(f"{model} {LOADED} {pruned}", model, Settings(LOADED), loaded, change))
+        return self._place(Twin(f"{model} beside {pruned}", model, None, loaded, change))
 
     def _place(self, twin: Twin) -> Twin:
         self._twins.put(twin.key, twin)

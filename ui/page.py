@@ -58,7 +58,7 @@ def look() -> dict:
         button_primary_background_fill_dark="*primary_200", button_primary_background_fill_hover_dark="*primary_100",
         button_primary_text_color_dark="*primary_900", body_text_color_subdued="*neutral_500",
         block_label_text_color="*neutral_600", block_title_text_color="*neutral_600",
-        block_title_text_color_dark="*neutral_300",
+        block_title_text_color_dark="*neutral_300", slider_color="*neutral_600", slider_color_dark="*neutral_300",
     )  # fmt: skip
     return {
         "theme": theme,

@@ -4,9 +4,10 @@ from html import escape
 
 from evals.measurement import Measurement
 from models.units import format_bytes, format_count, format_percent
-from ui.engine import LOADED, Change, Engine, Twin
+from ui.engine import Change, Engine, Twin
 from ui.html import note, number, quiet
 from ui.texts import Words
+from ui.visitors import Visit
 
 
 def strip(twin: Twin | None, model: str, engine: Engine, words: Words) -> str:
@@ -21,7 +22,7 @@ def strip(twin: Twin | None, model: str, engine: Engine, words: Words) -> str:
         + _count_fact("bytes", change.bytes, format_bytes, words)
         + _perplexity_fact(change, words)
     )
-    return frame(f"<dl>{facts}</dl>{note(sentence(change, words))}", words, settings_line(twin, engine, words))
+    return frame(f"<dl>{facts}</dl>{note(sentence(change, words))}", words, f"{twin.model}, {settings_line(twin, engine, words)}")
 
 
 def frame(body: str, words: Words, caption: str = "") -> str:
@@ -31,14 +32,20 @@ def frame(body: str, words: Words, caption: str = "") -> str:
 
 
 def settings_line(twin: Twin, engine: Engine, words: Words) -> str:
-    """What was done to the twin: `embedded, wanda, 50 %, unstructured`."""
+    """What was done to the twin: `wanda, 50 %, unstructured`."""
     settings = twin.settings
-    if settings.method == LOADED:
+    if settings is None:
         return f"{twin.loaded.description.id}, {words('pruned_elsewhere')}"
     percent = format_percent(settings.sparsity, 0)
     whole_blocks = any(method.name == settings.method and not method.patterns for method in engine.methods())
     share = words("of_blocks", percent=percent) if whole_blocks else f"{percent}, {settings.pattern}"
-    return f"{twin.model}, {settings.method}, {share}"
+    return f"{settings.method}, {share}"
+
+
+def captions(visit: Visit, engine: Engine, words: Words) -> dict[str, str]:
+    """What stands beside each pane's name, by side: the model, and what was done to its twin."""
+    twin = next((twin for twin in engine.twins() if twin.key == visit.twin), None)
+    return {"dense": visit.model} | ({"pruned": settings_line(twin, engine, words)} if twin else {})
 
 
 def sentence(change: Change, words: Words) -> str:

@@ -108,6 +108,11 @@ class Worker:
         finally:
             stop.set()
 
+    @property
+    def waiting(self) -> int:
+        """How many jobs stand in line behind the one that runs."""
+        return self._jobs.qsize()
+
     def close(self, timeout: float = 5.0) -> None:
         """Ends the thread: the running job is asked to stop, those in line are refused."""
         self._closing = True

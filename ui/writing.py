@@ -31,10 +31,9 @@ class Parting:
 
 @dataclass(frozen=True)
 class Scene:
-    """The pair at one moment: each side's name, parameters and picture; at the end, where the texts part."""
+    """The pair at one moment: each side's name and picture; at the end, where the texts part."""
 
     names: tuple[str, ...]
-    parameters: tuple[int, ...]
     pictures: tuple[Picture, ...]
     over: bool = False
     parting: Parting | None = None
@@ -52,11 +51,10 @@ def write_pair(
     def work(publish) -> None:
         sides = sides_of(engine, visit)
         names = tuple(side.name for side in sides)
-        parameters = tuple(side.loaded.description.parameters for side in sides)
         writers = [Generation(side.loaded.model, side.loaded.tokenizer, prompt, sampling) for side in sides]
-        pictures = write_together(writers, lambda now: publish(Scene(names, parameters, tuple(now))), stop)
+        pictures = write_together(writers, lambda now: publish(Scene(names, tuple(now))), stop)
         parting = find_parting(writers, sides[0].loaded.tokenizer) if len(writers) == 2 else None
-        publish(Scene(names, parameters, tuple(pictures), True, parting))
+        publish(Scene(names, tuple(pictures), True, parting))
 
     yield from engine.worker.follow(work, stop)
 
