@@ -6,7 +6,7 @@ model itself, for every block and every batch, and nothing about them is assumed
 on the CPU.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +14,6 @@ import torch
 from torch import nn
 
 from models.errors import EspalierError
-
-Observer = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], None]  # block input, block output, mask [B, T]
 
 
 @dataclass(frozen=True)
@@ -31,6 +29,10 @@ class Batch:
         if not bool(self.mask.all()):
             inputs["attention_mask"] = self.mask.to(device, torch.long)
         return inputs
+
+
+Before = Callable[[Batch], None]
+Observer = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], None]  # block input, block output, mask [B, T]
 
 
 class BlockWalk:
@@ -69,13 +71,13 @@ class BlockWalk:
             self._restore.pop()()
 
     @torch.no_grad()
-    def run(self, index: int, before: Callable[[Batch], None] | None = None, observe: Observer | None = None) -> None:
+    def run(self, index: int, before: Before | None = None, observe: Observer | None = None) -> None:
         """Runs block `index` on every batch. `before(batch)` is called ahead of each, `observe` with what it gave."""
         for _ in self._passes(index, before, observe):
             pass
 
     @torch.no_grad()
-    def advance(self, index: int, before: Callable[[Batch], None] | None = None, observe: Observer | None = None) -> None:
+    def advance(self, index: int, before: Before | None = None, observe: Observer | None = None) -> None:
         """Runs block `index` on every batch and keeps its outputs as what the next block will be given."""
         for number, output in enumerate(self._passes(index, before, observe)):
             kept = output.to("cpu")
@@ -84,7 +86,7 @@ class BlockWalk:
             else:
                 self.outputs[number] = kept
 
-    def _passes(self, index, before, observe):
+    def _passes(self, index: int, before: Before | None, observe: Observer | None) -> Iterator[torch.Tensor]:
         self._index = index
         for number, batch in enumerate(self._batches):
             if before is not None:
@@ -95,9 +97,8 @@ class BlockWalk:
             except _Reached as reached:
                 given, output = reached.given, reached.output
             else:
-                raise EspalierError(
-                    f"{type(self._model).__name__} did not run its block {index}: it skips blocks, which is not supported."
-                )
+                name = type(self._model).__name__
+                raise EspalierError(f"{name} did not run its block {index}: a model that skips blocks cannot be walked.")
             if observe is not None:
                 observe(given, output, batch.mask.to(self._device))
             yield output

@@ -37,8 +37,9 @@ def inspection_text(inspection: "Inspection") -> str:
     """What the files hold, one line per block, with the share of zeros of every role."""
     census = inspection.census
     lines = [
-        f"{inspection.model}: {inspection.family}, {inspection.blocks} blocks, {format_count(census.parameters)} parameters, "
-        f"{format_count(census.nonzero)} not zero, {format_bytes(census.bytes)}",
+        f"{inspection.model}: {inspection.family}, {inspection.blocks} blocks, "
+        f"{format_count(census.parameters)} parameters, {format_count(census.nonzero)} not zero, "
+        f"{format_bytes(census.bytes)}",
         f"{format_percent(census.sparsity, 2)} of the {format_count(census.prunable)} prunable weights are zero",
         "",
     ]
@@ -83,9 +84,11 @@ def _plan_lines(plan: "Plan") -> list[str]:
     rows = [("block", "weights", "go", "share", "rules")]
     for block, group in groupby(plan.projections, key=lambda entry: entry.block):
         entries = list(group)
-        weights, dropped = sum(entry.rows * entry.columns for entry in entries), sum(entry.dropped for entry in entries)
+        weights = sum(entry.rows * entry.columns for entry in entries)
+        dropped = sum(entry.dropped for entry in entries)
+        share = format_percent(dropped / weights, 2)
         rules = "; ".join(dict.fromkeys(entry.rule for entry in entries))
-        rows.append((str(block), format_count(weights), format_count(dropped), format_percent(dropped / weights, 2), rules))
+        rows.append((str(block), format_count(weights), format_count(dropped), share, rules))
     return _table(rows)
 
 

@@ -123,7 +123,8 @@ def _read_record(path: Path) -> dict | None:
     record = read_json(path)
     missing = {"created", "dense", "config", "note", "plan"} - set(record if isinstance(record, dict) else ())
     if missing:
-        raise RequestError(f"{path} is no record of a pruning (it lacks {', '.join(sorted(missing))}): remove it to go on.")
+        lacks = ", ".join(sorted(missing))
+        raise RequestError(f"{path} is no record of a pruning (it lacks {lacks}): remove it to go on.")
     return record
 
 

@@ -35,7 +35,6 @@ def prune(
     """
     began = time.perf_counter()
     progress = progress or silent
-    progress(0.0, "Reading the model")
     job = _job(model, tokenizer, config, calibration, progress)
     job.undo_steps = [] if undoable else None
     structure = find("structure", config.structure).implementation()

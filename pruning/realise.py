@@ -44,10 +44,11 @@ def replay(model: PreTrainedModel, plan: Plan) -> None:
     RequestError for a plan of single weights (its masks are in the pruned weights) or one made for another depth.
     """
     if plan.blocks is None:
-        raise RequestError("Only a plan of whole blocks can be replayed: the masks of single weights are in the weights.")
+        raise RequestError("Only a plan of whole blocks can be replayed: masks are kept in the pruned weights.")
     anatomy = find_anatomy(model)
     if len(anatomy.blocks) != plan.blocks.count:
         raise RequestError(
-            f"The plan was made for {plan.blocks.count} blocks and this model has {len(anatomy.blocks)}: use its dense model."
+            f"The plan was made for {plan.blocks.count} blocks and this model has {len(anatomy.blocks)}: "
+            "use the dense model it was made for."
         )
     remove_blocks(model, anatomy, plan.blocks.kept)

@@ -25,8 +25,10 @@ ROLES = {
     "router": "router", "gate": "router",
 }  # fmt: skip
 NEVER_PRUNED = frozenset({"router"})  # a router chooses experts: a wrong choice costs far more than it weighs
-# Configuration entries with one item per block, besides those whose name says so.
+# Configuration entries that hold one item per block.
 PER_BLOCK_LISTS = ("layer_types", "no_rope_layers", "mlp_layer_types", "layers_block_type", "attention_layers")
+
+REMEDY = "Use a Llama, Qwen, Mistral, Gemma, Phi or GPT-2 kind of model."
 
 
 class UnknownArchitecture(RequestError):
@@ -88,7 +90,7 @@ def find_anatomy(model: nn.Module) -> Anatomy:
                 rows, columns = module.weight.shape[::-1] if transposed else module.weight.shape
                 raise UnknownArchitecture(
                     f"{type(model).__name__} is not supported yet: the role of {prefix}{name} ({rows} outputs, "
-                    f"{columns} inputs) is not recognised. Use a Llama, Qwen, Mistral, Gemma, Phi or GPT-2 kind of model."
+                    f"{columns} inputs) is not recognised. {REMEDY}"
                 )
             if role not in NEVER_PRUNED:
                 projections.append(Projection(prefix + name, index, role, module, transposed))
@@ -122,7 +124,7 @@ def _find_blocks(model: nn.Module) -> tuple[str, nn.ModuleList]:
                 best, most = (path, module), parameters
     if best is None:
         raise UnknownArchitecture(
-            f"{type(model).__name__} has no list of like blocks: use a decoder model such as Llama, Qwen or GPT-2."
+            f"{type(model).__name__} is not supported: it has no list of like blocks. {REMEDY}"
         )
     return best
 
@@ -142,8 +144,7 @@ def _matrices(model: nn.Module, prefix: str, block: nn.Module) -> Iterator[tuple
                 full = f"{prefix}{name}.{parameter_name}"
                 raise UnknownArchitecture(
                     f"{type(model).__name__} is not supported yet: {full}, a {type(module).__name__} of "
-                    f"{'x'.join(map(str, parameter.shape))}, is no Linear that is known how to prune. "
-                    "Use a Llama, Qwen, Mistral, Gemma, Phi or GPT-2 kind of model."
+                    f"{'x'.join(map(str, parameter.shape))}, is not recognised. {REMEDY}"
                 )
 
 

@@ -105,7 +105,7 @@ def _last_logits(model: PreTrainedModel, ids: list[int]) -> torch.Tensor:
 
 def _compare_logits(expected: torch.Tensor, found: torch.Tensor, tolerance: float) -> None:
     if not bool(expected.isfinite().all()):
-        raise EspalierError("The pruned model's output is not finite: prune less, or use --dtype float32. Nothing was kept.")
+        raise EspalierError("The pruned model's output is not finite: prune less, or use --dtype float32.")
     if expected.shape == found.shape:
         difference = float((expected - found).norm() / expected.norm().clamp_min(1e-12))
         if difference <= tolerance:
@@ -113,7 +113,8 @@ def _compare_logits(expected: torch.Tensor, found: torch.Tensor, tolerance: floa
     else:
         difference = float("inf")
     raise EspalierError(
-        f"The saved model answers differently once loaded again (its logits differ by {difference:.2g}): nothing was kept."
+        f"The saved model answers differently once loaded again (its logits differ by {difference:.2g}): "
+        "nothing was kept."
     )
 
 

@@ -17,4 +17,4 @@ def keep_highest(scores: torch.Tensor, drop: int) -> torch.Tensor:
     below = scores < threshold
     equal = scores == threshold
     missing = drop - below.sum(dim=1, keepdim=True)
-    return ~(below | (equal & (equal.cumsum(dim=1) <= missing)))
+    return ~(below | (equal & (equal.cumsum(dim=1, dtype=torch.int32) <= missing)))

@@ -100,7 +100,7 @@ class InputStatistics:
             inputs = args[0] if args else next(iter(kwargs.values()))
             leader = next((name for tensor, name in self._seen if tensor is inputs), projection.name)
             if self._leaders.setdefault(projection.name, leader) != leader:
-                raise EspalierError(f"{projection.name} shares its input in one pass and not in another: not supported.")
+                raise EspalierError(f"{projection.name} shares its input in some passes only, which is not supported.")
             if leader == projection.name:
                 self._seen.append((inputs, leader))
                 self._take(leader, inputs.detach())

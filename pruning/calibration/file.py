@@ -38,7 +38,7 @@ class File:
             with gzip.open(path, "rt", encoding="utf-8") if packed else open(path, encoding="utf-8") as stream:
                 yield from self._lines(path, stream) if kind.endswith(".jsonl") else [stream.read()]
         except (UnicodeDecodeError, gzip.BadGzipFile, EOFError) as error:
-            raise RequestError(f"{path} cannot be read as UTF-8 text ({error}): convert it, or use another file.") from None
+            raise RequestError(f"{path} cannot be read as UTF-8 text ({error}): use another file.") from None
 
     def _lines(self, path: Path, stream: TextIO) -> Iterator[str]:
         for number, line in enumerate(stream, 1):
@@ -49,5 +49,5 @@ class File:
             except (ValueError, KeyError, TypeError):
                 text = None
             if not isinstance(text, str):
-                raise RequestError(f'{path}, line {number}: not a JSON object with a "text" field: mend or drop the line.')
+                raise RequestError(f'{path}, line {number}: no JSON object with a "text" field: mend or drop it.')
             yield text

@@ -33,7 +33,9 @@ class HubDataset:
             ) from None
         name = NAME.fullmatch(request.name)
         try:
-            rows = datasets.load_dataset(name["repo"], name["config"], revision=name["revision"], split="train", streaming=True)
+            rows = datasets.load_dataset(
+                name["repo"], name["config"], revision=name["revision"], split="train", streaming=True
+            )
             for row in rows.shuffle(seed=request.seed, buffer_size=1000):
                 if not isinstance(row.get("text"), str):
                     columns = ", ".join(row)

@@ -28,8 +28,8 @@ class SingleWeights:
         if misfits:
             name, why = misfits[0]
             raise RequestError(
-                f"The pattern {config.pattern} does not fit {len(misfits)} of {len(job.anatomy.projections)} projections "
-                f"({name}: {why}): choose another N:M or unstructured."
+                f"The pattern {config.pattern} does not fit {len(misfits)} of {len(job.anatomy.projections)} "
+                f"projections ({name}: {why}): choose another N:M or unstructured."
             )
         shares = find("allocation", config.allocation).implementation(job.anatomy.projections, config.sparsity)
         projections = tuple(
@@ -85,7 +85,7 @@ class SingleWeights:
     def _prune(self, job: Job, projection: Projection, entry: ProjectionPlan, statistics: dict) -> ProjectionPlan:
         weight = projection.weight
         if not bool(weight.isfinite().all()):
-            raise EspalierError(f"{projection.name} has weights that are not finite: the model is damaged; fetch it again.")
+            raise EspalierError(f"{projection.name} has weights that are not finite: fetch the model again.")
         scores = job.method.implementation(weight, statistics)
         keep = job.config.parsed_pattern().keep(scores, entry.sparsity, job.method.group)
         solved = find("solver", job.config.solver).implementation(weight, keep, statistics)

@@ -97,12 +97,16 @@ def test_per_block_settings_follow_their_block(tiny_model, tiny_tokenizer):
     assert [block.self_attn.layer_idx for block in model.model.layers] == [0, 1, 2, 3]
 
 
-@pytest.mark.parametrize(("count", "sparsity", "going"), [(6, 0.0, 0), (6, 0.5, 3), (6, 0.25, 2), (5, 0.5, 3), (12, 0.1, 1)])
+@pytest.mark.parametrize(
+    ("count", "sparsity", "going"), [(6, 0.0, 0), (6, 0.5, 3), (6, 0.25, 2), (5, 0.5, 3), (12, 0.1, 1)]
+)
 def test_how_many_blocks_a_sparsity_means(count, sparsity, going):
     assert blocks_to_remove(count, sparsity) == going
 
 
-@pytest.mark.parametrize(("count", "sparsity", "says"), [(6, 0.05, "rounds to none"), (6, 0.8, "at most"), (2, 0.5, "at most")])
+@pytest.mark.parametrize(
+    ("count", "sparsity", "says"), [(6, 0.05, "rounds to none"), (6, 0.8, "at most"), (2, 0.5, "at most")]
+)
 def test_too_few_and_too_many_are_refused(count, sparsity, says):
     with pytest.raises(RequestError, match=says):
         blocks_to_remove(count, sparsity)

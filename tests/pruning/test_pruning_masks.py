@@ -111,7 +111,8 @@ def test_masks_equal_the_references(tiny_model, sparsity):
     generator = torch.Generator().manual_seed(1)
     for layer in (model.model.layers[1].self_attn.q_proj, model.model.layers[2].mlp.down_proj):
         weight = layer.weight.detach()
-        inputs = torch.randn(50, weight.shape[1], generator=generator) * torch.rand(weight.shape[1], generator=generator)
+        scale = torch.rand(weight.shape[1], generator=generator)
+        inputs = torch.randn(50, weight.shape[1], generator=generator) * scale
         norms = {"column_norms": inputs.double().square().sum(0).sqrt()}
         numbers = weight.double().numpy(), inputs.double().numpy()
         found = Unstructured().keep(wanda(weight, norms), sparsity, "row")

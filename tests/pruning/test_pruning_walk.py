@@ -70,7 +70,8 @@ def test_a_block_that_is_skipped_is_an_error(tiny_model):
     model = tiny_model("llama")
     blocks = list(find_anatomy(model).blocks)
     del model.model.layers[2]
-    with pytest.raises(EspalierError, match="did not run its block 2"), BlockWalk(model, blocks, batches_of(None)) as walk:
+    walk = BlockWalk(model, blocks, batches_of(None))
+    with pytest.raises(EspalierError, match="did not run its block 2"), walk:
         for index in range(3):
             walk.advance(index)
 
@@ -113,7 +114,8 @@ def test_padding_and_batching_change_nothing(tiny_model):
     lengths = (10, 6, 3)
     mask = torch.arange(10) < torch.tensor(lengths)[:, None]
     alone = [
-        Batch(row[None, :length], torch.ones(1, length, dtype=torch.bool)) for row, length in zip(ids, lengths, strict=True)
+        Batch(row[None, :length], torch.ones(1, length, dtype=torch.bool))
+        for row, length in zip(ids, lengths, strict=True)
     ]
     together, apart = collect(model, 2, [Batch(ids, mask)]), collect(model, 2, alone)
     for name in together:
