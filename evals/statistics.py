@@ -7,12 +7,11 @@ interval over windows is a block (batch means) interval over tokens.
 """
 
 from collections.abc import Callable
-from functools import cache
-from math import pi, sqrt
-from statistics import NormalDist
+from math import sqrt
 from typing import NamedTuple
 
 import numpy as np
+from scipy.special import stdtrit
 
 CONFIDENCE = 0.95
 RESAMPLES = 4000
@@ -25,20 +24,6 @@ class Estimate(NamedTuple):
     stderr: float | None
     interval: tuple[float, float] | None
     n: int
-
-
-@cache
-def student_quantile(freedom: int, probability: float) -> float:
-    """The quantile of Student's t distribution with `freedom` degrees of freedom, to six digits or so.
-
-    With t = sqrt(freedom) tan(angle) the density is proportional to cos(angle)**(freedom - 1): that is summed.
-    """
-    if freedom > 10_000:
-        return NormalDist().inv_cdf(probability)
-    angle = np.linspace(-pi / 2, pi / 2, 200_001)
-    density = np.cos(angle).clip(0) ** (freedom - 1)
-    cumulative = np.concatenate([[0.0], np.cumsum((density[1:] + density[:-1]) / 2)])
-    return sqrt(freedom) * float(np.tan(np.interp(probability, cumulative / cumulative[-1], angle)))
 
 
 def mean(values: np.ndarray) -> Estimate:
@@ -66,7 +51,7 @@ def around(value: float, stderr: float | None, n: int) -> Estimate:
     """The t interval of `n` samples around a value whose standard error is known."""
     if stderr is None:
         return Estimate(value, None, None, n)
-    half = student_quantile(n - 1, (1 + CONFIDENCE) / 2) * stderr
+    half = float(stdtrit(n - 1, (1 + CONFIDENCE) / 2)) * stderr
     return Estimate(value, stderr, (value - half, value + half), n)
 
 

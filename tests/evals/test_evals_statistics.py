@@ -14,8 +14,9 @@ MIB = 1 << 20
 @pytest.mark.parametrize(
     ("freedom", "quantile"), [(1, 12.7062), (2, 4.30265), (5, 2.57058), (12, 2.17881), (30, 2.04227), (20_000, 1.95996)]
 )
-def test_student_quantiles_are_those_of_the_printed_tables(freedom, quantile):
-    assert statistics.student_quantile(freedom, 0.975) == pytest.approx(quantile, rel=1e-4)
+def test_intervals_are_student_s_of_the_printed_tables(freedom, quantile):
+    low, high = statistics.around(5.0, stderr=2.0, n=freedom + 1).interval
+    assert (high - 5.0, 5.0 - low) == pytest.approx((2 * quantile, 2 * quantile), rel=1e-4)
 
 
 def _autocorrelated_windows(random, sets, windows, length):
