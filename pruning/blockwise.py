@@ -8,6 +8,7 @@ on the CPU.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -32,6 +33,7 @@ class Batch:
 
 
 Before = Callable[[Batch], None]
+Tick = Callable[[float], None]  # the fraction of the batches that is done
 Observer = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], None]  # block input, block output, mask [B, T]
 
 
@@ -59,8 +61,8 @@ class BlockWalk:
         self.outputs: list[torch.Tensor] = []
 
     def __enter__(self) -> "BlockWalk":
-        training = self._model.training
-        self._restore.append(lambda: self._model.train(training))
+        for module in self._model.modules():
+            self._restore.append(partial(setattr, module, "training", module.training))
         self._model.eval()
         for index, block in enumerate(self._blocks):
             self._patch(index, block)
@@ -71,24 +73,32 @@ class BlockWalk:
             self._restore.pop()()
 
     @torch.no_grad()
-    def run(self, index: int, before: Before | None = None, observe: Observer | None = None) -> None:
-        """Runs block `index` on every batch. `before(batch)` is called ahead of each, `observe` with what it gave."""
-        for _ in self._passes(index, before, observe):
+    def run(
+        self, index: int, before: Before | None = None, observe: Observer | None = None, tick: Tick | None = None
+    ) -> None:
+        """Runs block `index` on every batch: `before` is called ahead of each, `observe` with what the block gave."""
+        for _ in self._passes(index, before, observe, tick):
             pass
 
     @torch.no_grad()
-    def advance(self, index: int, before: Before | None = None, observe: Observer | None = None) -> None:
+    def advance(
+        self, index: int, before: Before | None = None, observe: Observer | None = None, tick: Tick | None = None
+    ) -> None:
         """Runs block `index` on every batch and keeps its outputs as what the next block will be given."""
-        for number, output in enumerate(self._passes(index, before, observe)):
+        for number, output in enumerate(self._passes(index, before, observe, tick)):
             kept = output.to("cpu")
             if index == 0:
                 self.outputs.append(kept)
             else:
                 self.outputs[number] = kept
 
-    def _passes(self, index: int, before: Before | None, observe: Observer | None) -> Iterator[torch.Tensor]:
+    def _passes(
+        self, index: int, before: Before | None, observe: Observer | None, tick: Tick | None
+    ) -> Iterator[torch.Tensor]:
         self._index = index
         for number, batch in enumerate(self._batches):
+            if tick is not None:
+                tick(number / len(self._batches))
             if before is not None:
                 before(batch)
             self._handed_on = self.outputs[number].to(self._device) if index else None
@@ -97,8 +107,10 @@ class BlockWalk:
             except _Reached as reached:
                 given, output = reached.given, reached.output
             else:
-                name = type(self._model).__name__
-                raise EspalierError(f"{name} did not run its block {index}: a model that skips blocks cannot be walked.")
+                raise EspalierError(
+                    f"{type(self._model).__name__} did not run its block {index}: "
+                    "a model that skips blocks cannot be walked."
+                )
             if observe is not None:
                 observe(given, output, batch.mask.to(self._device))
             yield output

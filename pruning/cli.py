@@ -41,7 +41,7 @@ def _add_prune(commands) -> None:
     prune.add_argument("--solver", default="none", metavar="NAME", help="what becomes of the weights that stay")
     prune.add_argument("--calibration", default="embedded", metavar="embedded|self|FILE|HUB_DATASET", help="the text")
     prune.add_argument("--samples", type=int, default=128, metavar="N", help="calibration windows (default: 128)")
-    prune.add_argument("--sequence-length", type=int, metavar="L", help="tokens per window (default: context, up to 2048)")
+    prune.add_argument("--sequence-length", type=int, metavar="L", help="tokens a window (default: context, up to 2048)")
     prune.add_argument("--recover", default="none", choices=["none"], help="what is done afterwards (only none so far)")
     prune.add_argument("--device", default="auto", metavar="auto|cpu|cuda", help="where to compute")
     prune.add_argument("--dtype", default="auto", metavar="auto|float32|bfloat16|float16", help="of the result")

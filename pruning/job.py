@@ -47,6 +47,10 @@ class Job:
         """The registry entry of the method."""
         return find("method", self.config.method)
 
+    def stage(self, index: int, count: int, what: str) -> Callable[[float], None]:
+        """The progress of step `index` of `count`: a function of the fraction of that step."""
+        return lambda fraction: self.progress((index + fraction) / count, f"{what} {index + 1} of {count}")
+
     def undo(self) -> None:
         """Takes back every change so far, the last first."""
         while self.undo_steps:

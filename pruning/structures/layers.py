@@ -3,7 +3,6 @@
 import math
 
 from models.errors import RequestError
-from models.progress import part
 from pruning.blockwise import BlockWalk
 from pruning.job import Job
 from pruning.plan import BlockPlan, Plan
@@ -55,8 +54,8 @@ class Layers:
         cosines = BlockCosines(count)
         with BlockWalk(job.model, job.anatomy.blocks, job.windows.batches) as walk:
             for index in range(count):
-                part(job.progress, index / count, (index + 1) / count)(0.0, f"Scoring block {index + 1} of {count}")
-                walk.advance(index, observe=lambda *seen, index=index: cosines.add(index, *seen))
+                tick = job.stage(index, count, "Scoring block")
+                walk.advance(index, observe=lambda *seen, index=index: cosines.add(index, *seen), tick=tick)
         return job.method.implementation(cosines.value())
 
 

@@ -7,7 +7,6 @@ from functools import partial
 import torch
 
 from models.errors import EspalierError, RequestError
-from models.progress import part
 from pruning.blockwise import BlockWalk
 from pruning.job import Job
 from pruning.plan import Plan, ProjectionPlan
@@ -50,19 +49,18 @@ class SingleWeights:
         count = len(job.anatomy.blocks)
         with walk or nullcontext():
             for index in range(count):
-                step = part(job.progress, index / count, (index + 1) / count)
-                step(0.0, f"Block {index + 1} of {count}")
+                tick = job.stage(index, count, "Pruning block")
+                tick(0.0)
                 projections = job.anatomy.of_block(index)
                 statistics = InputStatistics(projections, job.method.needs)
                 if walk:
                     with statistics:
-                        walk.run(index, before=statistics.begin)
-                    step(0.5, f"Block {index + 1} of {count}")
+                        walk.run(index, before=statistics.begin, tick=lambda done: tick(done / 2))
                 for projection in projections:
                     values = statistics.of(projection) if walk else {}
                     entries[projection.name] = self._prune(job, projection, entries[projection.name], values)
                 if walk and index + 1 < count:
-                    walk.advance(index)
+                    walk.advance(index, tick=lambda done: tick(0.5 + done / 2))
         return Plan(plan.structure, plan.method, plan.pattern, plan.sparsity, tuple(entries.values()))
 
     def _plan_projection(self, projection: Projection, pattern, sparsity: float, group: str) -> ProjectionPlan:
