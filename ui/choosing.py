@@ -83,6 +83,7 @@ def build_choices(desk: Desk) -> gr.HTML:
         words = words_of(request)
         name = (model_name or "").strip()
         if name == now.model:
+            yield {shown: gr.skip()}  # an event that yields nothing would never end on the page
             return
         try:
             yield {shown: frame(progress_bar(0.0, words("working_load", model=name)), words)}

@@ -67,7 +67,8 @@ class Desk:
             finally:
                 self.runs.finish(request.session_hash, task.name, stop)
 
-        started = button.click(begin, inputs, buttons.components, queue=False, **PRIVATE)
+        # Not queue=False: only what goes through the queue can show a complaint. Without a limit it never waits.
+        started = button.click(begin, inputs, buttons.components, concurrency_limit=None, **PRIVATE)
         done = started.success(run, inputs, [*outputs, self.status], **ONE_AT_A_TIME, **PRIVATE)
         done.then(lambda: buttons.running(False), None, buttons.components, queue=False, **PRIVATE)
 

@@ -1,7 +1,6 @@
 """Fixtures of the page's tests: an engine over two tiny models that prunes in a moment, and the page it serves."""
 
 import copy
-import socket
 
 import pytest
 
@@ -79,14 +78,6 @@ def fake_engine(tiny_model, tiny_tokenizer):
     yield make
     for engine in engines:
         engine.worker.close()
-
-
-@pytest.fixture
-def free_port():
-    """A port nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.fixture
