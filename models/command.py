@@ -43,5 +43,6 @@ def finish(run: Callable[[], int | None], debug: bool = False) -> int:
 def _complain(text: str, code: int, debug: bool) -> int:
     if debug:
         traceback.print_exc()
-    print(f"error: {' '.join(text.split())}", file=sys.stderr)
+    clear = "\r\033[K" if sys.stderr.isatty() else ""  # a progress bar may stand on the line
+    print(f"{clear}error: {' '.join(text.split())}", file=sys.stderr)
     return code

@@ -76,10 +76,9 @@ def run_prune(options: argparse.Namespace) -> None:
     )
     from models import load
     from pruning import display, pipeline
-    from pruning.saving import quiet_transformers, save_pruned
+    from pruning.saving import save_pruned
 
-    with quiet_transformers():
-        model, tokenizer, description = load(options.model, options.device, options.dtype)
+    model, tokenizer, description = load(options.model, options.device, options.dtype)
     bar = terminal_bar()
     if options.dry_run:
         plan = pipeline.preview(model, tokenizer, config, progress=bar)

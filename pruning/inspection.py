@@ -13,7 +13,7 @@ from models.source import locate
 from models.weights import tensor_headers
 from pruning.census import Census, count_nonzero, take_census
 from pruning.roles import find_anatomy
-from pruning.saving import RECORD, quiet_transformers
+from pruning.saving import RECORD
 
 DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 
@@ -66,8 +66,7 @@ def inspect(name: str) -> Inspection:
     """Reads MODEL's tensors, in the dtype they are stored in, and counts. Errors as in `models.load`."""
     source = locate(name)
     check_folder(source)
-    with quiet_transformers():
-        loaded = load(name, device="cpu", dtype=_stored_dtype(source.folder, name))
+    loaded = load(name, device="cpu", dtype=_stored_dtype(source.folder, name))
     anatomy = find_anatomy(loaded.model)
     found = tuple(_count(projection) for projection in anatomy.projections)
     record = _read_record(source.folder / RECORD)

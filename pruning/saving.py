@@ -1,21 +1,19 @@
 """Saves a pruned model as a plain Hugging Face folder, which takes its name only after a fresh process has read it."""
 
-import contextlib
 import datetime
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
-from transformers.utils import logging
 
 from models.description import Description
 from models.errors import EspalierError
 from models.files import new_folder, write_json
+from models.quiet import quiet_transformers
 from pruning.census import count_nonzero
 from pruning.report import Report
 from pruning.roles import find_anatomy
@@ -79,18 +77,6 @@ def check_reload(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, fol
                 f"The saved model has {found.get(name)} zeros in {name} and the pruned one {zeros}: nothing was kept."
             )
     _compare_logits(_last_logits(model, ids), torch.tensor(answer["logits"]), TOLERANCE.get(model.dtype, 1e-2))
-
-
-@contextlib.contextmanager
-def quiet_transformers() -> Iterator[None]:
-    """Keeps transformers' own progress bars off the terminal."""
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
 
 
 @torch.no_grad()

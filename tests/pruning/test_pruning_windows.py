@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.errors import RequestError
+from models.errors import EspalierError, RequestError
 from pruning import PruningConfig
 from pruning.windows import calibration_windows, cut, make_batches, window_length
 
@@ -110,13 +110,13 @@ def test_files_of_every_kind_read_alike(tiny_model, tiny_tokenizer, tmp_path, na
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [
-        ("missing.txt", None, "no calibration file"),
+        ("missing.txt", None, "There is no file"),
         ("a.txt", b"\xff\xfe\xfa", "UTF-8"),
         ("a.txt.gz", b"not gzip", "cannot be read"),
         ("a.txt.gz", gzip.compress(TEXT.encode())[:20], "cannot be read"),
         ("a.jsonl", b'{"text": "fine"}\n{"words": "no"}\n', "line 2"),
         ("a.jsonl", b"{broken\n", "line 1"),
-        ("a.csv", b"text\nhello\n", "not a calibration file"),
+        ("a.csv", b"text\nhello\n", "not a text that can be read"),
         ("a.txt", b"", "fewer than 2 tokens"),
     ],
 )
@@ -143,11 +143,15 @@ def test_a_hub_data_set_is_read_from_its_stream(tiny_model, tiny_tokenizer, monk
 
     class Library:
         @staticmethod
+        def get_dataset_split_names(repo, config_name, revision):
+            return ["train", "test"]
+
+        @staticmethod
         def load_dataset(repo, config, *, revision, split, streaming):
             assert (repo, config, revision, split, streaming) == ("owner/name", "en", "v1", "train", True)
             return Rows([{"text": TEXT}])
 
     monkeypatch.setitem(sys.modules, "datasets", Library)
-    assert used(tiny_model("llama"), tiny_tokenizer, calibration="owner/name:en@v1").windows == 4
-    with pytest.raises(RequestError, match="could not be read"):
+    assert used(tiny_model("llama"), tiny_tokenizer, calibration="owner/name@v1:en").windows == 4
+    with pytest.raises(EspalierError, match="could not be fetched"):
         used(tiny_model("llama"), tiny_tokenizer, calibration="owner/other")

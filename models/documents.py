@@ -1,0 +1,108 @@
+"""Documents of a person's own choice: a text file, or a data set of the Hub. For calibration and for measuring alike."""
+
+import gzip
+import json
+import re
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from models.errors import EspalierError, RequestError, first_line
+
+SUFFIXES = (".txt", ".jsonl", ".txt.gz", ".jsonl.gz")
+HUB_DATASET = re.compile(
+    r"(?P<repo>[\w.-]+(/[\w.-]+)?)(@(?P<revision>[\w./-]+))?(:(?P<config>[\w.-]+))?(:(?P<split>[\w.-]+))?"
+)
+FORMS = (
+    "a .txt file, a .jsonl file with a field `text` (either may end in .gz), "
+    "or a Hub data set owner/name[@revision][:config[:split]]"
+)
+
+
+def is_hub_name(data: str) -> bool:
+    """Whether `data` names a Hub data set: of its form, and neither a path nor the name of a kind of file."""
+    looks_like_file = data.startswith((".", "/", "~")) or Path(data).suffix in (".txt", ".jsonl", ".json", ".gz", ".csv")
+    return not looks_like_file and HUB_DATASET.fullmatch(data) is not None
+
+
+def file_documents(path: Path) -> Iterator[str]:
+    """The documents of a file: a .txt is one, a .jsonl one a line.
+
+    Raises RequestError, naming the line where there is one, if the file is missing, of another kind, damaged, not
+    UTF-8, or holds something else than objects with a string field `text`.
+    """
+    if not path.is_file() or not path.name.lower().endswith(SUFFIXES):
+        if not path.exists():
+            raise RequestError(f"There is no file {path}: give {FORMS}.")
+        raise RequestError(f"{path} is not a text that can be read here: give {FORMS}.")
+    kind = path.name.lower().removesuffix(".gz")
+    try:
+        opener = gzip.open if path.name.lower().endswith(".gz") else open
+        with opener(path, "rt", encoding="utf-8-sig", newline="") as file:  # line ends as they are
+            if kind.endswith(".txt"):
+                yield file.read()
+            else:
+                yield from (_text_field(path, number, line) for number, line in enumerate(file, 1) if line.strip())
+    except UnicodeDecodeError as error:
+        raise RequestError(f"{path} is not UTF-8 text (byte {error.start}): convert it first.") from None
+    except (EOFError, OSError, zlib.error) as error:
+        raise RequestError(f"{path} cannot be read ({error}): it may be cut off; make it again.") from None
+
+
+def hub_documents(name: str, splits: Sequence[str], seed: int | None = None) -> tuple[str, Iterator[str]]:
+    """The documents (column `text`) of a Hub data set `owner/name[@revision][:config[:split]]`, as a stream.
+
+    Without a split in the name the first of `splits` that the set has is taken; its name is returned too. With a
+    seed the stream is shuffled within a buffer. Raises RequestError for what the person can mend (no library, no such
+    configuration, split or column), EspalierError where the Hub cannot be reached.
+    """
+    asked = HUB_DATASET.fullmatch(name).groupdict()
+    try:
+        import datasets
+    except ImportError:
+        raise RequestError(
+            f"Reading the Hub data set {name} needs the package `datasets`: `pip install datasets`, or give a file."
+        ) from None
+    repo, config, revision = asked["repo"], asked["config"], asked["revision"]
+    try:
+        found = datasets.get_dataset_split_names(repo, config_name=config, revision=revision)
+        split = asked["split"] or next((name for name in splits if name in found), found[0])
+        if split not in found:
+            raise RequestError(f"The data set {repo} has no split {split}: use one of {', '.join(found)}.")
+        rows = datasets.load_dataset(repo, config, split=split, revision=revision, streaming=True)
+    except RequestError:
+        raise
+    except Exception as error:
+        raise _explained(name, error) from error
+    return split, _text_column(name, rows if seed is None else rows.shuffle(seed=seed, buffer_size=1000))
+
+
+def _text_column(name: str, rows) -> Iterator[str]:
+    try:
+        for row in rows:
+            if not isinstance(row.get("text"), str):
+                raise RequestError(f"The data set {name} has no column `text` (it has {', '.join(row)}): use another.")
+            yield row["text"]
+    except EspalierError:
+        raise
+    except Exception as error:
+        raise _explained(name, error) from error
+
+
+def _explained(name: str, error: Exception) -> EspalierError:
+    if isinstance(error, ValueError):  # an unknown or missing configuration: the library's text lists those there are
+        return RequestError(f"The data set {name} could not be chosen: {first_line(error, 200)}")
+    return EspalierError(
+        f"The data set {name} could not be fetched ({first_line(error, 200)}): check its name and the network, "
+        "or give a file."
+    )
+
+
+def _text_field(path: Path, number: int, line: str) -> str:
+    try:
+        text = json.loads(line)["text"]
+    except (ValueError, KeyError, TypeError):
+        text = None
+    if not isinstance(text, str):
+        raise RequestError(f"{path}, line {number}: every line must be a JSON object with a string field `text`.")
+    return text
