@@ -14,7 +14,7 @@ from models.units import format_percent
 from ui.complaints import explain, warn
 from ui.desk import ONE_AT_A_TIME, PRIVATE, Desk, Task, Updates
 from ui.engine import UNSTRUCTURED, Engine, Method, Settings, Twin, pattern_sparsity
-from ui.html import note, number, progress_bar
+from ui.html import note, number, progress_bar, short_name
 from ui.panes import Buttons
 from ui.streaming import Pacer
 from ui.strip import frame, strip
@@ -86,7 +86,7 @@ def build_choices(desk: Desk) -> gr.HTML:
             yield {shown: gr.skip()}  # an event that yields nothing would never end on the page
             return
         try:
-            yield {shown: frame(progress_bar(0.0, words("working_load", model=name)), words)}
+            yield {shown: frame(progress_bar(0.0, words("working_load", model=short_name(name))), words)}
             for _ in engine.worker.follow(lambda publish: publish(engine.dense(name)), threading.Event()):
                 yield {shown: gr.skip()}
         except Exception as error:
@@ -116,7 +116,7 @@ def follow_pruning(
     Setting `stop` raises Cancelled between two steps of the work.
     """
     began = time.monotonic()
-    title = words("working_prune", model=model)
+    title = words("working_prune", model=short_name(model))
 
     def work(publish: Callable) -> None:
         pacer = Pacer(0.1)

@@ -20,7 +20,7 @@ from ui.classify import MOST_LABELS, classify_pair, split_labels
 from ui.complaints import LIMIT, explain
 from ui.desk import ONE_AT_A_TIME
 from ui.engine import Engine, Settings, Twin
-from ui.sampling import sampling_of
+from ui.sampling import NEW_TOKENS, REPETITION_PENALTY, sampling_of
 from ui.texts import Words
 from ui.visitors import Visit
 from ui.writing import Scene, write_pair
@@ -39,12 +39,12 @@ def add_endpoints(engine: Engine) -> None:
 
     def generate(
         prompt: str,
-        max_new_tokens: int = 96,
+        max_new_tokens: int = NEW_TOKENS,
         temperature: float = 0.0,
         top_p: float = 1.0,
         top_k: int = 0,
         min_p: float = 0.0,
-        repetition_penalty: float = 1.0,
+        repetition_penalty: float = REPETITION_PENALTY,
         seed: int = 0,
         model: str = "",
         key: str = "",

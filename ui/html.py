@@ -86,9 +86,16 @@ def note(text: str, kind: str = "note") -> str:
     return f'<p class="{kind}">{escape(text)}</p>' if text else ""
 
 
-def quoted(text: str) -> str:
-    """A piece of text in quotation marks, line ends made visible."""
-    return f"“{text}”".replace("\n", "⏎")
+def quoted(text: str, most: int = 80) -> str:
+    """A piece of text in quotation marks, line ends made visible, a long one cut."""
+    short = text if len(text) <= most else f"{text[:most].rstrip()}…"
+    return f"“{short}”".replace("\n", "⏎")
+
+
+def short_name(model: str) -> str:
+    """A model's name for a caption: of a long path its last two parts."""
+    parts = model.rstrip("/").split("/")
+    return model if len(parts) <= 3 else f"…/{'/'.join(parts[-2:])}"
 
 
 def number(value: float) -> str:

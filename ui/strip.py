@@ -5,7 +5,7 @@ from html import escape
 from evals.measurement import Measurement
 from models.units import format_bytes, format_count, format_percent
 from ui.engine import Change, Engine, Twin
-from ui.html import note, number, quiet
+from ui.html import note, number, quiet, short_name
 from ui.texts import Words
 from ui.visitors import Visit
 
@@ -13,7 +13,7 @@ from ui.visitors import Visit
 def strip(twin: Twin | None, model: str, engine: Engine, words: Words) -> str:
     """The strip as HTML: the twin's figures, or an invitation to prune."""
     if twin is None:
-        body = f"<p><b>{escape(words('no_twin'))}</b></p>{quiet(words('no_twin_hint', model=model))}"
+        body = f"<p><b>{escape(words('no_twin'))}</b></p>{quiet(words('no_twin_hint', model=short_name(model)))}"
         return frame(body, words)
     change = twin.change
     facts = (
@@ -22,7 +22,7 @@ def strip(twin: Twin | None, model: str, engine: Engine, words: Words) -> str:
         + _count_fact("bytes", change.bytes, format_bytes, words)
         + _perplexity_fact(change, words)
     )
-    return frame(f"<dl>{facts}</dl>{note(sentence(change, words))}", words, f"{twin.model}, {settings_line(twin, engine, words)}")
+    return frame(f"<dl>{facts}</dl>{note(sentence(change, words))}", words, f"{short_name(twin.model)}, {settings_line(twin, engine, words)}")
 
 
 def frame(body: str, words: Words, caption: str = "") -> str:
@@ -35,7 +35,7 @@ def settings_line(twin: Twin, engine: Engine, words: Words) -> str:
     """What was done to the twin: `wanda, 50 %, unstructured`."""
     settings = twin.settings
     if settings is None:
-        return f"{twin.loaded.description.id}, {words('pruned_elsewhere')}"
+        return f"{short_name(twin.loaded.description.id)}, {words('pruned_elsewhere')}"
     percent = format_percent(settings.sparsity, 0)
     whole_blocks = any(method.name == settings.method and not method.patterns for method in engine.methods())
     share = words("of_blocks", percent=percent) if whole_blocks else f"{percent}, {settings.pattern}"
@@ -45,7 +45,7 @@ def settings_line(twin: Twin, engine: Engine, words: Words) -> str:
 def captions(visit: Visit, engine: Engine, words: Words) -> dict[str, str]:
     """What stands beside each pane's name, by side: the model, and what was done to its twin."""
     twin = next((twin for twin in engine.twins() if twin.key == visit.twin), None)
-    return {"dense": visit.model} | ({"pruned": settings_line(twin, engine, words)} if twin else {})
+    return {"dense": short_name(visit.model)} | ({"pruned": settings_line(twin, engine, words)} if twin else {})
 
 
 def sentence(change: Change, words: Words) -> str:

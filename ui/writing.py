@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from models.decoding import Generation
 
 
+LONGEST_CHARACTER = 4  # tokens; a byte each at worst
+
+
 @dataclass(frozen=True)
 class Parting:
     """Where two texts part ways: the first differing token, counted from 1, and what each has there.
@@ -73,10 +76,8 @@ def find_parting(writers: Sequence["Generation"], tokenizer) -> Parting:
         for token in ids[:same]:
             stream.push(token)
         start = len(stream.text)
-        for token in ids[same:]:
-            if stream.push(token):
-                break
-        else:
+        # One token, and where it is a part of a character only, those that complete it.
+        if not any(stream.push(token) for token in ids[same : same + LONGEST_CHARACTER]):
             stream.finish()
         return start, len(stream.text)
 
