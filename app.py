@@ -8,15 +8,22 @@ from models.command import Parser, add_debug, finish
 from models.errors import EspalierError, RequestError
 
 PORT = 7860
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 def build_parser() -> Parser:
     """The options; importing and reading them loads neither torch nor gradio."""
-    parser = Parser(prog="app.py", description="Opens a page where a dense language model and its pruned twin stand side by side.")
-    parser.add_argument("--model", default="embedded", help="a Hub id owner/name[@revision], a folder, or embedded (default)")
+    parser = Parser(
+        prog="app.py", description="Opens a page where a dense language model and its pruned twin stand side by side."
+    )
+    parser.add_argument(
+        "--model", default="embedded", help="a Hub id owner/name[@revision], a folder, or embedded (default)"
+    )
     parser.add_argument("--pruned", metavar="MODEL", help="a pruned model to set beside it from the start")
     parser.add_argument("--host", default=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"), help="address to serve on")
-    parser.add_argument("--port", type=int, default=int(os.environ.get("GRADIO_SERVER_PORT", PORT)), help=f"default {PORT}")
+    parser.add_argument(
+        "--port", type=int, default=int(os.environ.get("GRADIO_SERVER_PORT", PORT)), help=f"default {PORT}"
+    )
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16", "float16"), default="auto")
     parser.add_argument("--share", action="store_true", help="also open a public link through Gradio's servers")
@@ -33,19 +40,24 @@ def serve(options) -> None:
     from ui.local_engine import LocalEngine
     from ui.page import build_page, look
 
-    on_space = "SPACE_ID" in os.environ
-    engine = LocalEngine(options.model, options.pruned, options.device, options.dtype, free_choice=not on_space)
+    # Any folder or Hub id may be named by the person at this machine, but not by the visitors of a public page.
+    private = options.host in LOOPBACK and not options.share and "SPACE_ID" not in os.environ
+    engine = LocalEngine(options.model, options.pruned, options.device, options.dtype, free_choice=private)
     page = build_page(engine)
     try:
         page.launch(
-            server_name=options.host, server_port=options.port, share=options.share, prevent_thread_lock=True, quiet=True,
-            show_error=True, max_file_size="1mb", **look(),
+            server_name=options.host, server_port=options.port, share=options.share,
+            prevent_thread_lock=True, quiet=True, show_error=True, max_file_size="1mb", ssr_mode=False, **look(),
         )  # fmt: skip
     except OSError as error:
-        raise EspalierError(f"Could not serve on {options.host}:{options.port} ({error}): try another --port.") from error
+        raise EspalierError(
+            f"Could not serve on {options.host}:{options.port} ({error}): try another --port."
+        ) from error
     print(f"Espalier is at {page.share_url or page.local_url} (Ctrl+C ends it)", flush=True)
     try:
         page.server.thread.join()
+    except KeyboardInterrupt:
+        print("Closed.")
     finally:
         engine.worker.close()
         page.close(verbose=False)
@@ -62,7 +74,9 @@ def refuse_taken_port(host: str, port: int) -> None:
             probe.bind((host, port))
         except OSError as error:
             reason = error.strerror or error
-            raise RequestError(f"Cannot serve on {host}:{port} ({reason}): choose another with --port or --host.") from None
+            raise RequestError(
+                f"Cannot serve on {host}:{port} ({reason}): choose another with --port or --host."
+            ) from None
 
 
 def main() -> int:

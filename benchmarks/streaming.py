@@ -135,7 +135,12 @@ def main() -> None:
         "schema_version": 1,
         "command": " ".join(sys.argv),
         "environment": environment(),
-        "protocol": {"model": options.model, "prompt": PROMPT, "new_tokens": options.new_tokens, "repeats": options.repeats},
+        "protocol": {
+            "model": options.model,
+            "prompt": PROMPT,
+            "new_tokens": options.new_tokens,
+            "repeats": options.repeats,
+        },
         "results": results,
     }
     write_json(Path(__file__).parent / "results" / "streaming" / "results.json", document)

@@ -36,7 +36,9 @@ def build_choices(desk: Desk) -> gr.HTML:
             [m.name for m in methods], value=first.name, label=label("method"), filterable=False, scale=2,
             min_width=150, elem_id="method",
         )  # fmt: skip
-        sparsity = gr.Slider(5, 95, value=50, step=5, label=label("sparsity"), scale=3, min_width=200, elem_id="sparsity")
+        sparsity = gr.Slider(
+            5, 95, value=50, step=5, label=label("sparsity"), scale=3, min_width=200, elem_id="sparsity"
+        )
         pattern = gr.Dropdown(
             list(first.patterns), value=UNSTRUCTURED, label=label("pattern"), filterable=False, scale=2, min_width=150,
             elem_id="pattern",

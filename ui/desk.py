@@ -42,7 +42,9 @@ class Desk:
     visit: gr.State
     status: gr.HTML
 
-    def wire(self, button: gr.Button, buttons: Buttons, task: Task, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
+    def wire(
+        self, button: gr.Button, buttons: Buttons, task: Task, inputs: Sequence[Any], outputs: Sequence[Any]
+    ) -> None:
         """Pressing `button` runs the task, its updates streamed to `outputs` and the status line.
 
         The check does not wait in line: a wrong request is answered at once and leaves everything as it is.
@@ -91,4 +93,3 @@ class Desk:
     def say(self, text: str) -> Updates:
         """The update that announces a result to screen readers."""
         return {self.status: announce(text)}
-

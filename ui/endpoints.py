@@ -85,7 +85,9 @@ def add_endpoints(engine: Engine) -> None:
         """
         check_texts(context=context, question=question)
         prompt = question_prompt(context, question)
-        scene = last(write_pair(engine, visit_of(model, key), prompt, answer_sampling(max_new_tokens), threading.Event()))
+        scene = last(
+            write_pair(engine, visit_of(model, key), prompt, answer_sampling(max_new_tokens), threading.Event())
+        )
         sides = sides_json(scene)
         for side in sides.values():
             side["text"] = side["text"].strip()
@@ -133,7 +135,12 @@ def sides_json(scene: Scene) -> Json:
 
 def twin_json(twin: Twin) -> Json:
     """A pruned copy as JSON types."""
-    return {"key": twin.key, "model": twin.model, "settings": asdict(twin.settings) if twin.settings else None, "change": twin.change.as_dict()}
+    return {
+        "key": twin.key,
+        "model": twin.model,
+        "settings": asdict(twin.settings) if twin.settings else None,
+        "change": twin.change.as_dict(),
+    }
 
 
 def check_texts(**fields: str) -> None:

@@ -32,7 +32,9 @@ def build_generate(desk: Desk) -> None:
     )  # fmt: skip
     with gr.Accordion(label("sampling"), open=False, elem_id="sampling"):
         settings = build_sampling()
-        repeats = gr.Slider(3, 15, value=5, step=1, label=label("repeats"), info=label("fair_race_info"), elem_id="repeats")
+        repeats = gr.Slider(
+            3, 15, value=5, step=1, label=label("repeats"), info=label("fair_race_info"), elem_id="repeats"
+        )
     buttons = build_buttons(NAME, "run", "fair_race")
     panes = build_panes(NAME)
     below = gr.HTML(elem_id="parting", apply_default_css=False)

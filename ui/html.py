@@ -76,7 +76,8 @@ def progress_bar(fraction: float, title: str, remark: str = "") -> str:
     percent = round(100 * min(max(fraction, 0.0), 1.0))
     return (
         f'<div class="progress" role="progressbar" aria-valuemin="0" aria-valuemax="100" aria-valuenow="{percent}" '
-        f'aria-label="{escape(title)}"><p><b>{escape(title)}</b> <span>{percent} %</span> <small>{escape(remark)}</small></p>'
+        f'aria-label="{escape(title)}">'
+        f"<p><b>{escape(title)}</b> <span>{percent} %</span> <small>{escape(remark)}</small></p>"
         f'<div class="track"><span style="width:{percent}%"></span></div></div>'
     )
 
@@ -94,8 +95,7 @@ def quoted(text: str, most: int = 80) -> str:
 
 def short_name(model: str) -> str:
     """A model's name for a caption: of a long path its last two parts."""
-    parts = model.rstrip("/").split("/")
-    return model if len(parts) <= 3 else f"…/{'/'.join(parts[-2:])}"
+    return model if len(model) <= 32 else "/".join(["…", *model.rstrip("/").split("/")[-2:]])
 
 
 def number(value: float) -> str:

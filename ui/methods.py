@@ -4,6 +4,7 @@ from functools import cache
 
 from ui.engine import UNSTRUCTURED, Method
 
+
 @cache
 def methods_of_registry() -> tuple[Method, ...]:
     """Every method of `pruning.registry`, weight methods first."""
@@ -18,4 +19,3 @@ def methods_of_registry() -> tuple[Method, ...]:
         if entry.kind == "method"
     ]
     return tuple(sorted(methods, key=lambda method: (method.structure != "none", method.name != "wanda")))
-

@@ -70,7 +70,11 @@ def build_panes(tab: str) -> Panes:
 def build_buttons(tab: str, run_label: str, *others: str) -> Buttons:
     """Places Run, Stop and the others in a row. Their classes are what the keyboard shortcuts look for."""
     with gr.Row(elem_classes="acts-row"):
-        run = gr.Button(label(run_label), variant="primary", elem_id=f"{tab}-run", elem_classes="run", min_width=140, scale=2)
+        run = gr.Button(
+            label(run_label), variant="primary", elem_id=f"{tab}-run", elem_classes="run", min_width=140, scale=2
+        )
         stop = gr.Button(label("stop"), interactive=False, elem_id=f"{tab}-stop", elem_classes="stop", min_width=110)
-        rest = tuple(gr.Button(label(name), elem_id=f"{tab}-{name.replace('_', '-')}", min_width=110) for name in others)
+        rest = tuple(
+            gr.Button(label(name), elem_id=f"{tab}-{name.replace('_', '-')}", min_width=110) for name in others
+        )
     return Buttons(run, stop, rest)

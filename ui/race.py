@@ -51,7 +51,8 @@ def table(result: "RaceResult", new_tokens: int, repeats: int, words: Words) -> 
     )
     return (
         f'<section class="race"><h3>{escape(words("race_title", n=repeats, tokens=new_tokens))}</h3>'
-        f"<table><thead><tr><th scope='col'>{escape(words('race_model'))}</th>{head}</tr></thead><tbody>{rows}</tbody></table>"
+        f"<table><thead><tr><th scope='col'>{escape(words('race_model'))}</th>{head}</tr></thead>"
+        f"<tbody>{rows}</tbody></table>"
         f"{note(verdict(result, words), 'verdict')}</section>"
     )
 

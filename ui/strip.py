@@ -22,13 +22,18 @@ def strip(twin: Twin | None, model: str, engine: Engine, words: Words) -> str:
         + _count_fact("bytes", change.bytes, format_bytes, words)
         + _perplexity_fact(change, words)
     )
-    return frame(f"<dl>{facts}</dl>{note(sentence(change, words))}", words, f"{short_name(twin.model)}, {settings_line(twin, engine, words)}")
+    return frame(
+        f"<dl>{facts}</dl>{note(sentence(change, words))}",
+        words,
+        f"{short_name(twin.model)}, {settings_line(twin, engine, words)}",
+    )
 
 
 def frame(body: str, words: Words, caption: str = "") -> str:
     """The strip's frame around a body that is HTML already."""
     small = f"<small>{escape(caption)}</small>" if caption else ""
-    return f'<section class="strip" aria-label="{escape(words("changed"))}"><h2>{escape(words("changed"))}{small}</h2>{body}</section>'
+    title = escape(words("changed"))
+    return f'<section class="strip" aria-label="{title}"><h2>{title}{small}</h2>{body}</section>'
 
 
 def settings_line(twin: Twin, engine: Engine, words: Words) -> str:
@@ -71,15 +76,23 @@ def _perplexity_fact(change: Change, words: Words) -> str:
     remark = words("times_dense", ratio=number(ratio.value), interval=_ends(ratio, words))
     if ratio.interval is not None and ratio.interval[0] <= 1 <= ratio.interval[1]:
         remark += f", {words('within_noise')}"
-    helps = (words("perplexity_help"), words("interval", ends=_ends(before, words)), words("interval", ends=_ends(after, words)))
+    helps = (
+        words("perplexity_help"),
+        words("interval", ends=_ends(before, words)),
+        words("interval", ends=_ends(after, words)),
+    )
     return _fact(words("perplexity"), number(before.value), number(after.value), remark, *helps)
 
 
-def _fact(name: str, before: str, after: str, remark: str, help: str = "", before_help: str = "", after_help: str = "") -> str:
+def _fact(
+    name: str, before: str, after: str, remark: str, help: str = "", before_help: str = "", after_help: str = ""
+) -> str:
+    arrow = '<span class="arrow" aria-label="to">→</span>'
+    old = f'<span title="{escape(before_help)}">{escape(before)}</span>'
+    new = f'<b class="after" title="{escape(after_help)}">{escape(after)}</b>'
     return (
-        f'<div><dt title="{escape(help)}">{escape(name)}</dt><dd><span title="{escape(before_help)}">{escape(before)}</span>'
-        f' <span class="arrow" aria-label="to">→</span> <b class="after" title="{escape(after_help)}">{escape(after)}</b>'
-        f"<small>{escape(remark)}</small></dd></div>"
+        f'<div><dt title="{escape(help)}">{escape(name)}</dt>'
+        f"<dd>{old} {arrow} {new}<small>{escape(remark)}</small></dd></div>"
     )
 
 

@@ -42,7 +42,8 @@ def serve_app():
         began = time.monotonic()
         process = subprocess.Popen(
             [sys.executable, "app.py", "--port", str(port), *map(str, arguments)],
-            cwd=ROOT, env=os.environ | {"HF_HUB_OFFLINE": "1"}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            cwd=ROOT, env=os.environ | {"HF_HUB_OFFLINE": "1"}, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
         running.append(process)
         line = process.stdout.readline()

@@ -110,7 +110,9 @@ def test_stop_ends_both_sides(visit, tiny_address):
     page.keyboard.press("Control+Enter")
     for side in ("dense", "pruned"):
         expect(pane(page, "generate", side).locator(".badge.live")).to_be_visible(timeout=WAIT)
-        expect(pane(page, "generate", side).locator("footer b").first).to_have_text(re.compile(r"[1-9]\d*"), timeout=WAIT)
+        expect(pane(page, "generate", side).locator("footer b").first).to_have_text(
+            re.compile(r"[1-9]\d*"), timeout=WAIT
+        )
     page.keyboard.press("Escape")
     for side in ("dense", "pruned"):
         expect(pane(page, "generate", side).locator(".badge")).to_have_text("stopped", timeout=WAIT)
@@ -221,7 +223,13 @@ def test_another_model_drops_the_twin_and_a_missing_one_changes_nothing(visit, t
 def test_the_page_reads_well_to_assistive_technology(visit, tiny_address):
     page = visit(tiny_address)
     tree = page.locator("main").aria_snapshot()
-    for part in ('heading "Espalier" [level=1]', 'region "What pruning changed"', 'article "Dense"', 'article "Pruned"', "- status"):
+    for part in (
+        'heading "Espalier" [level=1]',
+        'region "What pruning changed"',
+        'article "Dense"',
+        'article "Pruned"',
+        "- status",
+    ):
         assert part in tree, part
     for name in ("Prompt", "Method", "Pattern"):
         expect(page.get_by_label(name).first).to_be_visible()

@@ -19,13 +19,13 @@ def fake_engine(tiny_model, tiny_tokenizer):
         default_model = "tiny"
         free_choice = True
 
-        def __init__(self, steps: int = 4, note: str = "Nothing is saved."):
+        def __init__(self, steps: int = 4, note: str = "Nothing is saved.", **model_options):
             self.worker = Worker()
             self.steps = steps
             self.note = note
             self.made: dict[str, Twin] = {}
             self.before_step = lambda: None
-            network = tiny_model()
+            network = tiny_model(**model_options)
             self.loaded = Loaded(network, tiny_tokenizer, describe(network, "tiny", "test"))
 
         def choices(self):

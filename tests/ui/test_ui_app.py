@@ -54,4 +54,3 @@ def test_a_taken_port_is_said_before_anything_is_loaded(run_cli):
         done = run_cli("app.py", "--port", taken.getsockname()[1], "--model", "/no/such/folder")
     assert done.returncode == 2
     assert "--port" in done.stderr and len(done.stderr.strip().splitlines()) == 1
-

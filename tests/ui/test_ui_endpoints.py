@@ -1,5 +1,7 @@
 """The page's endpoints, called as a program would, over a tiny model."""
 
+import inspect
+
 import pytest
 from gradio_client import Client
 
@@ -7,11 +9,21 @@ from ui.page import build_page
 
 
 @pytest.fixture
-def client(fake_engine, serve):
-    engine = fake_engine()
-    made = Client(serve(build_page(engine)), verbose=False)
-    made.engine = engine
-    return made
+def connect(fake_engine, serve):
+    """Serves a page over a fresh engine and returns a client of it, with the engine as `client.engine`."""
+
+    def make(**options):
+        engine = fake_engine(**options)
+        made = Client(serve(build_page(engine)), verbose=False)
+        made.engine = engine
+        return made
+
+    return make
+
+
+@pytest.fixture
+def client(connect):
+    return connect()
 
 
 def test_the_endpoints_are_these_and_are_documented(client):
@@ -99,3 +111,22 @@ def test_a_failure_of_the_model_gets_one_line_and_the_next_request_works(client,
         with pytest.raises(Exception, match="ValueError: bad"):
             client.predict(prompt="x", api_name="/generate")
     assert client.predict(prompt="x", max_new_tokens=2, api_name="/generate")["dense"]["tokens"] == 2
+
+
+def test_a_caller_who_leaves_ends_the_work(connect, monkeypatch):
+    client = connect(max_position_embeddings=100_000)
+    model = client.engine.loaded.model
+    forward, passes = model.forward, []
+
+    def counted(*args, **kwargs):
+        passes.append(1)
+        return forward(*args, **kwargs)
+
+    # The signature is what tells the decoding loop which arguments the model takes.
+    counted.__signature__ = inspect.signature(forward)
+    monkeypatch.setattr(model, "forward", counted)
+    job = client.submit(prompt="The", max_new_tokens=90_000, api_name="/generate")
+    next(iter(job))
+    job.cancel()
+    client.engine.worker.run(lambda: None)  # comes back when the machine is free again
+    assert 0 < len(passes) < 90_000

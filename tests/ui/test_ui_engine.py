@@ -132,7 +132,8 @@ def test_a_saved_pruned_model_stands_beside_from_the_start(make_engine, tiny_fol
 
 
 @pytest.mark.parametrize(
-    "settings", [("magnitude", 0.5, "3:2"), ("magnitude", 0.5, "oval"), ("nonsense", 0.5), ("block-influence", 0.5, "2:4")]
+    "settings",
+    [("magnitude", 0.5, "3:2"), ("magnitude", 0.5, "oval"), ("nonsense", 0.5), ("block-influence", 0.5, "2:4")],
 )
 def test_senseless_settings_are_refused(make_engine, settings):
     with pytest.raises(RequestError):

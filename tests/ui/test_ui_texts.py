@@ -18,7 +18,9 @@ def fields(text: str) -> set[str]:
 def test_every_language_has_every_key_with_the_same_fields(language):
     catalogue = LANGUAGES[language]
     assert list(catalogue) == list(ENGLISH)
-    assert {key: fields(text) for key, text in catalogue.items()} == {key: fields(text) for key, text in ENGLISH.items()}
+    assert {key: fields(text) for key, text in catalogue.items()} == {
+        key: fields(text) for key, text in ENGLISH.items()
+    }
     assert all(text.strip() for text in catalogue.values())
 
 

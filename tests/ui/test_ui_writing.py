@@ -35,7 +35,9 @@ def test_both_sides_write_what_they_write_alone(fake_engine):
 
 def test_what_is_shown_only_grows_and_never_holds_half_a_character(fake_engine):
     engine = fake_engine()
-    texts = [scene.pictures[0].text for scene in scenes_of(engine, Visit("tiny"), "在花园里", 60, temperature=2.0, seed=3)]
+    texts = [
+        scene.pictures[0].text for scene in scenes_of(engine, Visit("tiny"), "在花园里", 60, temperature=2.0, seed=3)
+    ]
     assert all(later.startswith(earlier) for earlier, later in zip(texts, texts[1:-1]))
     assert all("\ufffd" not in text.rstrip("\ufffd") or "\ufffd" in texts[-1] for text in texts)
 
@@ -43,7 +45,10 @@ def test_what_is_shown_only_grows_and_never_holds_half_a_character(fake_engine):
 def test_the_parting_marks_the_first_tokens_that_differ(fake_engine):
     engine = fake_engine()
     twin = pruned(engine)
-    writers = [Generation(m, engine.loaded.tokenizer, "The garden", Sampling(24)).run() for m in (engine.loaded.model, twin.loaded.model)]
+    writers = [
+        Generation(m, engine.loaded.tokenizer, "The garden", Sampling(24)).run()
+        for m in (engine.loaded.model, twin.loaded.model)
+    ]
     parting = find_parting(writers, engine.loaded.tokenizer)
     ids = [writer.ids for writer in writers]
     same = next(i for i in range(24) if ids[0][i] != ids[1][i])

@@ -61,7 +61,7 @@ CHINESE = {
     "stop": "停止  (Esc)",
     "fair_race": "公平竞速",
     "fair_race_info": "两个模型先后独占机器分别计时。",
-    "sampling": "采样",
+    "sampling": "采样与竞速",
     "max_new_tokens": "新词元上限",
     "temperature": "温度",
     "temperature_info": "0 表示取最可能的词元",

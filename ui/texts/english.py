@@ -67,7 +67,7 @@ ENGLISH = {
     "stop": "Stop  (Esc)",
     "fair_race": "Fair race",
     "fair_race_info": "Times the two models one after the other, each alone on the machine.",
-    "sampling": "Sampling",
+    "sampling": "Sampling and race",
     "max_new_tokens": "New tokens, at most",
     "temperature": "Temperature",
     "temperature_info": "0 takes the likeliest token",
