@@ -1,28 +1,28 @@
 """The optimizers: Muon for the matrices inside the decoder blocks, AdamW for everything else."""
 
+import warnings
 from collections.abc import Callable
 
 import torch
 from torch import nn
 
-from models.errors import RequestError
-
 
 def make_optimizers(model: nn.Module, learning_rate: float, weight_decay: float) -> list[torch.optim.Optimizer]:
     """Muon (orthogonalised momentum, its step scaled to AdamW's size) on 2-D weights that are not embeddings.
 
-    Raises RequestError on a torch without Muon (before 2.9).
+    A torch without Muon (before 2.9) trains all weights with AdamW, which takes more tokens, and a warning says so.
     """
-    if not hasattr(torch.optim, "Muon"):
-        raise RequestError(f"Training needs torch 2.9 or newer for the Muon optimizer; this is {torch.__version__}.")
     embeddings = {id(p) for m in model.modules() if isinstance(m, nn.Embedding) for p in m.parameters()}
     parameters = [p for p in model.parameters() if p.requires_grad]
     matrices = [p for p in parameters if p.ndim == 2 and id(p) not in embeddings]
     others = [p for p in parameters if p.ndim != 2 or id(p) in embeddings]
-    return [
-        torch.optim.Muon(matrices, lr=learning_rate, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"),
-        torch.optim.AdamW(others, lr=learning_rate, betas=(0.9, 0.95), weight_decay=0.0, fused=True),
-    ]
+    adam = {"lr": learning_rate, "betas": (0.9, 0.95), "fused": True}
+    if hasattr(torch.optim, "Muon"):
+        first = torch.optim.Muon(matrices, lr=learning_rate, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw")
+    else:
+        warnings.warn(f"torch {torch.__version__} has no Muon: AdamW trains the matrices, too.", stacklevel=2)
+        first = torch.optim.AdamW(matrices, weight_decay=weight_decay, **adam)
+    return [first, torch.optim.AdamW(others, weight_decay=0.0, **adam)]
 
 
 def linear_schedule(warm_up: float) -> Callable[[float], float]:

@@ -90,6 +90,13 @@ def test_every_parameter_has_one_optimizer(tiny_model):
     assert id(model.model.layers[0].mlp.up_proj.weight) in groups[0]
 
 
+def test_without_muon_adam_trains_everything_and_says_so(tiny_model, monkeypatch):
+    monkeypatch.delattr(torch.optim, "Muon", raising=False)
+    with pytest.warns(UserWarning, match="AdamW trains the matrices"):
+        record = train(tiny_model(), windows(), replace(CONFIG, tokens=640))
+    assert record.step == 10 and record.losses[-1][1] < 6
+
+
 @given(st.floats(0.01, 0.5), st.floats(0, 1))
 def test_the_schedule_rises_then_falls_to_zero(warm_up, fraction):
     factor = linear_schedule(warm_up)
