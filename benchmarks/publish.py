@@ -72,9 +72,9 @@ def embedded_making() -> str:
         options = run["options"]
         rows.append(
             [stage, format_count(run["tokens"]), run["steps"], format_seconds(run["seconds"]), run["threads"],
-             options["learning_rate"], f"{run['losses'][0][1]:.2f} to {run['losses'][-1][1]:.2f}"]
+             options.get("optimizer", "muon"), options["learning_rate"], f"{run['losses'][0][1]:.2f} to {run['losses'][-1][1]:.2f}"]
         )  # fmt: skip
-    headers = ["stage", "tokens", "steps", "time", "threads", "peak learning rate", "loss, nats"]
+    headers = ["stage", "tokens", "steps", "time", "threads", "optimizer", "peak learning rate", "loss, nats"]
     return table(headers, rows)
 
 

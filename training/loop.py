@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 from models.errors import EspalierError, RequestError
 from models.files import new_file
 from models.progress import Progress, silent
-from training.optimizer import linear_schedule, make_optimizers
+from training.optimizer import OPTIMIZERS, linear_schedule, make_optimizers
 
 Window = tuple[np.ndarray, np.ndarray]  # token ids [L + 1], loss weight of each target [L]
 
@@ -27,6 +27,7 @@ class TrainingConfig:
     length: int = 512
     batch: int = 8
     learning_rate: float = 2e-3
+    optimizer: str = "muon"
     warm_up: float = 0.02
     weight_decay: float = 0.1
     clip: float = 1.0
@@ -37,6 +38,8 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         if min(self.tokens, self.length, self.batch, self.checkpoint_every) < 1:
             raise RequestError("Training needs at least one token, one window and one step between checkpoints.")
+        if self.optimizer not in OPTIMIZERS:
+            raise RequestError(f"Unknown optimizer {self.optimizer!r}: use one of {', '.join(OPTIMIZERS)}.")
 
 
 @dataclass
@@ -64,7 +67,7 @@ def train(
     """
     progress = progress or silent
     device = next(model.parameters()).device
-    optimizers = make_optimizers(model, config.learning_rate, config.weight_decay)
+    optimizers = make_optimizers(model, config.learning_rate, config.weight_decay, config.optimizer)
     peaks = [[group["lr"] for group in optimizer.param_groups] for optimizer in optimizers]
     factor = linear_schedule(config.warm_up)
     state = Progression()

@@ -1,4 +1,4 @@
-"""The optimizers: Muon for the matrices inside the decoder blocks, AdamW for everything else."""
+"""The optimizers: Muon for the matrices inside the decoder blocks and AdamW for the rest, or AdamW for all."""
 
 import warnings
 from collections.abc import Callable
@@ -6,21 +6,28 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+OPTIMIZERS = ("muon", "adamw")
 
-def make_optimizers(model: nn.Module, learning_rate: float, weight_decay: float) -> list[torch.optim.Optimizer]:
-    """Muon (orthogonalised momentum, its step scaled to AdamW's size) on 2-D weights that are not embeddings.
 
-    A torch without Muon (before 2.9) trains all weights with AdamW, which takes more tokens, and a warning says so.
+def make_optimizers(
+    model: nn.Module, learning_rate: float, weight_decay: float, name: str = "muon"
+) -> list[torch.optim.Optimizer]:
+    """`muon`: orthogonalised momentum, its step scaled to AdamW's size, on 2-D weights that are not embeddings.
+
+    Muon learns more from as many tokens. AdamW leaves the unlike channels that most published models have, which is
+    what pruning methods that weigh activations live on. A torch without Muon (before 2.9) takes AdamW for all, and a
+    warning says so.
     """
     embeddings = {id(p) for m in model.modules() if isinstance(m, nn.Embedding) for p in m.parameters()}
     parameters = [p for p in model.parameters() if p.requires_grad]
     matrices = [p for p in parameters if p.ndim == 2 and id(p) not in embeddings]
     others = [p for p in parameters if p.ndim != 2 or id(p) in embeddings]
     adam = {"lr": learning_rate, "betas": (0.9, 0.95), "fused": True}
-    if hasattr(torch.optim, "Muon"):
+    if name == "muon" and hasattr(torch.optim, "Muon"):
         first = torch.optim.Muon(matrices, lr=learning_rate, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw")
     else:
-        warnings.warn(f"torch {torch.__version__} has no Muon: AdamW trains the matrices, too.", stacklevel=2)
+        if name == "muon":
+            warnings.warn(f"torch {torch.__version__} has no Muon: AdamW trains the matrices, too.", stacklevel=2)
         first = torch.optim.AdamW(matrices, weight_decay=weight_decay, **adam)
     return [first, torch.optim.AdamW(others, weight_decay=0.0, **adam)]
 

@@ -55,7 +55,6 @@ def run_record(config: TrainingConfig, record: Progression, data: dict) -> dict:
         "tokens": record.step * config.batch * config.length,
         "seconds": round(record.seconds, 1),
         "torch": torch.__version__,
-        "optimizer": "Muon and AdamW" if hasattr(torch.optim, "Muon") else "AdamW",
         "threads": torch.get_num_threads(),
         "losses": [[tokens, round(loss, 4)] for tokens, loss in record.losses],
     }

@@ -6,7 +6,7 @@ from models.sampling import Sampling
 from ui.texts import label
 
 NEW_TOKENS = 96
-REPETITION_PENALTY = 1.1  # a little: a small model that writes greedily soon repeats itself
+REPETITION_PENALTY = 1.3  # a small model that writes greedily soon repeats itself
 
 
 def build_sampling() -> list[gr.Slider | gr.Number]:

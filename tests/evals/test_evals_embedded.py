@@ -7,10 +7,7 @@ import pytest
 from evals.perplexity import compare, score, summarise
 from evals.texts import prose
 from models import load
-from models.source import EMBEDDED
 from pruning import PruningConfig, prune
-
-pytestmark = pytest.mark.skipif(not (EMBEDDED / "config.json").exists(), reason="the embedded model is not made yet")
 
 
 @pytest.fixture(scope="module")

@@ -138,7 +138,7 @@ def test_what_is_held_out_is_decided_by_name():
     assert 400 < len(held) < 600
 
 
-@pytest.mark.parametrize("options", [dict(tokens=0), dict(tokens=1, batch=0), dict(tokens=1, length=0)])
+@pytest.mark.parametrize("options", [dict(tokens=0), dict(tokens=1, batch=0), dict(tokens=1, length=0), dict(tokens=1, optimizer="sgd")])
 def test_senseless_options_are_refused(options):
     with pytest.raises(RequestError):
         TrainingConfig(**options)
