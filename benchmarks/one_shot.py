@@ -18,6 +18,8 @@ OUT = Path(__file__).parent / "results" / "one_shot"
 SETTINGS = {
     "wanda-50": ("--method", "wanda", "--sparsity", "0.5"),
     "magnitude-50": ("--method", "magnitude", "--sparsity", "0.5"),
+    "wanda-50-layer": ("--method", "wanda", "--sparsity", "0.5", "--pattern", "unstructured:layer"),
+    "magnitude-50-row": ("--method", "magnitude", "--sparsity", "0.5", "--pattern", "unstructured:row"),
     "wanda-2of4": ("--method", "wanda", "--pattern", "2:4"),
     "magnitude-2of4": ("--method", "magnitude", "--pattern", "2:4"),
     "layers-1of6": ("--structure", "layers", "--method", "block-influence", "--sparsity", "0.17"),

@@ -35,7 +35,7 @@ def _add_prune(commands) -> None:
     prune.add_argument("--out", metavar="DIR", help="the folder to write; must not hold anything yet")
     prune.add_argument("--method", metavar="NAME", help="what decides which weights go (default: wanda)")
     prune.add_argument("--sparsity", metavar="S", type=float, help="fraction to remove, 0 <= S < 1 (default: 0.5)")
-    prune.add_argument("--pattern", default="unstructured", metavar="unstructured|N:M", help="N kept of every M inputs")
+    prune.add_argument("--pattern", default="unstructured", metavar="unstructured[:row|:layer]|N:M", help="N kept of every M inputs")
     prune.add_argument("--structure", metavar="none|layers", help="single weights, or whole blocks (default: none)")
     prune.add_argument("--allocation", default="uniform", metavar="NAME", help="how the sparsity is shared out")
     prune.add_argument("--solver", default="none", metavar="NAME", help="what becomes of the weights that stay")

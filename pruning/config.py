@@ -18,7 +18,8 @@ class PruningConfig:
     method: a name of `pruning.registry.entries("method")`; None is the usual one of the structure.
     sparsity: fraction, 0 <= s < 1, of the prunable weights (of the blocks, for structure "layers"). None is 0.5, or
         what the pattern says.
-    pattern: "unstructured" or "N:M" (N kept of every M consecutive inputs). N:M fixes the sparsity at 1 - N/M.
+    pattern: "unstructured" (with ":row" or ":layer", what is compared), or "N:M" (N kept of every M consecutive
+        inputs), which fixes the sparsity at 1 - N/M.
     structure: "none" (single weights) or "layers" (whole blocks); None is the structure the method is for.
     calibration: "embedded", "self", a text file or a Hub data set; read only if the method needs it.
     samples, sequence_length: how many windows of how many tokens; None is the model's context, at most 2048 tokens.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pruning.registry import register
@@ -14,16 +15,24 @@ if TYPE_CHECKING:
 ROUNDING = 1e-9
 
 
-@register("pattern", "unstructured")
-class Unstructured:
-    """Zeros anywhere, an exact number in every row (or in every layer, for magnitude)."""
+SPELLINGS = {"unstructured": None, "unstructured:row": "row", "unstructured:layer": "layer"}
 
+
+@register("pattern", "unstructured", examples=tuple(SPELLINGS))
+@dataclass(frozen=True)
+class Unstructured:
+    """Zeros anywhere, an exact number in every row or in every layer: as the method was published, or as you say.
+
+    `compared` is "row" or "layer": among which weights the lowest are sought; None is the method's own choice.
+    """
+
+    compared: str | None = None
     implied_sparsity = None
 
     @classmethod
     def parse(cls, text: str) -> Unstructured | None:
-        """The pattern, if `text` is its name."""
-        return cls() if text == "unstructured" else None
+        """The pattern, if `text` is one of its spellings."""
+        return cls(SPELLINGS[text]) if text in SPELLINGS else None
 
     def misfit(self, columns: int) -> str | None:
         """It lies on rows of any length."""
@@ -31,7 +40,7 @@ class Unstructured:
 
     def dropped(self, rows: int, columns: int, sparsity: float, group: str) -> int:
         """floor(C s) of every row, or round(R C s) of the layer (half up)."""
-        if group == "layer":
+        if (self.compared or group) == "layer":
             return math.floor(rows * columns * sparsity + 0.5)
         return rows * math.floor(columns * sparsity + ROUNDING)
 
@@ -41,13 +50,13 @@ class Unstructured:
 
         rows, columns = scores.shape
         drop = self.dropped(rows, columns, sparsity, group)
-        if group == "layer":
+        if (self.compared or group) == "layer":
             return keep_highest(scores.reshape(1, -1), drop).reshape(rows, columns)
         return keep_highest(scores, drop // rows)
 
     def rule(self, rows: int, columns: int, sparsity: float, group: str) -> str:
         """The rule in words."""
         drop = self.dropped(rows, columns, sparsity, group)
-        if group == "layer":
+        if (self.compared or group) == "layer":
             return f"the {drop} lowest of all {rows * columns}"
         return f"the {drop // rows} lowest of the {columns} in every row"

@@ -104,7 +104,7 @@ def test_help_imports_nothing_heavy():
         (["--method", "wander"], "magnitude, wanda"),
         (["--pattern", "2:4", "--sparsity", "0.7"], "means a sparsity of 0.5"),
         (["--pattern", "3:5"], "no multiple of 5"),
-        (["--calibration", "missing.txt"], "no calibration file"),
+        (["--calibration", "missing.txt"], "There is no file missing.txt"),
         (["--sequence-length", "4096"], "context of 128"),
         (["--structure", "layers", "--sparsity", "0.1"], "rounds to none"),
         (["--dtype", "int3"], "float32"),

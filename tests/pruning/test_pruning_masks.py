@@ -43,6 +43,11 @@ def test_unstructured_drops_exactly_the_count_and_only_the_lowest(rows, columns,
     assert int((~layer).sum()) == int(rows * columns * sparsity + 0.5)
     if 0 < (~layer).sum() < layer.numel():
         assert scores[~layer].max() <= scores[layer].min()
+    # What a person says goes before what the method was published with.
+    for said, published in (("row", "layer"), ("layer", "row")):
+        pattern = Unstructured.parse(f"unstructured:{said}")
+        assert torch.equal(pattern.keep(scores, sparsity, published), {"row": keep, "layer": layer}[said])
+        assert pattern.dropped(rows, columns, sparsity, published) == int((~{"row": keep, "layer": layer}[said]).sum())
 
 
 @settings(deadline=None)
