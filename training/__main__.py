@@ -34,16 +34,16 @@ def build_parser() -> Parser:
     finetune.add_argument("--source", type=Path, required=True, help="folder of the source texts")
     finetune.add_argument("--review-epochs", type=int, default=1, help="passes over the reviews (default 1)")
     finetune.add_argument("--question-epochs", type=int, default=2, help="passes over the questions (default 2)")
-    finetune.add_argument("--pretraining-share", type=float, default=0.35, help="share of old windows (default 0.35)")
+    finetune.add_argument("--pretraining-share", type=float, default=0.2, help="share of old windows (default 0.2)")
     finetune.set_defaults(run=_finetune)
 
-    for stage, rate, optimizer in ((pretrain, 5e-3, "muon"), (finetune, 2e-3, "adamw")):
+    for stage, rate in ((pretrain, 5e-3), (finetune, 1.5e-3)):
         stage.add_argument("--corpus", type=Path, required=True, help="folder that `training data` made")
         stage.add_argument("--out", type=Path, required=True, help="new folder for the model")
         stage.add_argument("--batch", type=int, default=8, help="windows in a step (default 8)")
         stage.add_argument("--length", type=int, default=512, help="tokens in a window (default 512)")
         stage.add_argument("--learning-rate", type=float, default=rate, help=f"peak learning rate (default {rate})")
-        stage.add_argument("--optimizer", choices=("muon", "adamw"), default=optimizer, help=f"default {optimizer}")
+        stage.add_argument("--optimizer", choices=("muon", "adamw"), default="muon", help="default muon")
         stage.add_argument("--minutes", type=float, help="end the schedule after so many minutes, if tokens do not")
         stage.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
         stage.add_argument("--threads", type=int, help="CPU threads (default: all cores)")

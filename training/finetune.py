@@ -25,7 +25,7 @@ class Mixture:
 
     review_epochs: int = 1
     question_epochs: int = 2
-    pretraining_share: float = 0.35
+    pretraining_share: float = 0.2
 
     def __post_init__(self) -> None:
         if min(self.review_epochs, self.question_epochs) < 0 or not 0 <= self.pretraining_share < 1:

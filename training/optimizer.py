@@ -14,9 +14,7 @@ def make_optimizers(
 ) -> list[torch.optim.Optimizer]:
     """`muon`: orthogonalised momentum, its step scaled to AdamW's size, on 2-D weights that are not embeddings.
 
-    Muon learns more from as many tokens. AdamW leaves the unlike channels that most published models have, which is
-    what pruning methods that weigh activations live on. A torch without Muon (before 2.9) takes AdamW for all, and a
-    warning says so.
+    A torch without Muon (before 2.9) takes AdamW for all, and a warning says so.
     """
     embeddings = {id(p) for m in model.modules() if isinstance(m, nn.Embedding) for p in m.parameters()}
     parameters = [p for p in model.parameters() if p.requires_grad]
