@@ -8,6 +8,7 @@ from models.command import Parser, add_debug, finish
 from models.errors import EspalierError, RequestError
 
 PORT = 7860
+SWITCH = 5e-5  # seconds; at Python's own 5 ms every update of the page held up the model that writes
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -44,6 +45,8 @@ def serve(options) -> None:
     private = options.host in LOOPBACK and not options.share and "SPACE_ID" not in os.environ
     engine = LocalEngine(options.model, options.pruned, options.device, options.dtype, free_choice=private)
     page = build_page(engine)
+    # A forward pass lets go of the interpreter at every operator; a server's thread may then keep it for this long.
+    sys.setswitchinterval(SWITCH)
     try:
         page.launch(
             server_name=options.host, server_port=options.port, share=options.share,

@@ -4,11 +4,14 @@
 
 Three contenders in turns, each round all three: `generate` (transformers' own loop, no page), `loop` (our step-by-step
 loop, no page) and `page` (a real `python app.py` in a process of its own, asked through its queue by a client that
-takes every update; its time is the client's, from the request to the last update). The texts must be equal. Stores
+keeps its connection, as a browser does, and takes every update; its time is the client's, from the request to the last
+update). The texts must be equal. Each run comes right after one of the same contender that does not count: a process
+that has idled while the others ran begins with cold caches, which would be charged to the page alone. Stores
 benchmarks/results/streaming/results.json, the page's cost being the ratio of its time to the others'.
 """
 
 import argparse
+import json
 import socket
 import subprocess
 import sys
@@ -17,6 +20,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import numpy as np
 
 ROOT = Path(__file__).parent.parent
@@ -65,36 +69,39 @@ def by_loop(loaded: Loaded, new_tokens: int) -> str:
     return generation.text
 
 
-def by_page(client, new_tokens: int) -> tuple[str, float, int]:
+def by_page(client: httpx.Client, address: str, new_tokens: int) -> tuple[str, float, int]:
     """The text by the page, the seconds until its first update, and how many updates came."""
     began = time.perf_counter()
-    job = client.submit(prompt=PROMPT, max_new_tokens=new_tokens, repetition_penalty=1.0, api_name="/generate")
+    asked = {"prompt": PROMPT, "max_new_tokens": new_tokens, "repetition_penalty": 1.0}
+    call = f"{address}/gradio_api/call"
+    event = client.post(f"{call}/v2/generate", json=asked).raise_for_status().json()["event_id"]
     updates, first = 0, 0.0
-    for update in job:
-        updates += 1
-        first = first or time.perf_counter() - began
-    return update["dense"]["text"], first, updates
+    with client.stream("GET", f"{call}/generate/{event}") as answer:
+        for line in answer.iter_lines():
+            if line.startswith("data: {") or line.startswith("data: ["):
+                updates += 1
+                first = first or time.perf_counter() - began
+                update = json.loads(line.removeprefix("data: "))
+    return update[0]["dense"]["text"], first, updates
 
 
 def timed(work: Callable):
-    """What `work` returns, and its seconds."""
+    """What `work` returns, and its seconds, right after a run of it that does not count."""
+    work()
     began = time.perf_counter()
     return work(), time.perf_counter() - began
 
 
 def measure(model: str, new_tokens: int, repeats: int) -> dict:
     """Seconds of every run by contender, the first updates and the numbers of updates of the page's runs."""
-    from gradio_client import Client
-
     loaded = load(model)
     seconds: dict[str, list[float]] = {"generate": [], "loop": [], "page": []}
     firsts, updates = [], []
-    with served(model) as address:
-        client = Client(address, verbose=False)
-        for turn in range(-2, repeats):  # two rounds to warm up
+    with served(model) as address, httpx.Client(timeout=None) as client:
+        for turn in range(-1, repeats):  # one round to warm up
             plain, plain_seconds = timed(lambda: by_generate(loaded, new_tokens))
             looped, looped_seconds = timed(lambda: by_loop(loaded, new_tokens))
-            (shown, first, count), page_seconds = timed(lambda: by_page(client, new_tokens))
+            (shown, first, count), page_seconds = timed(lambda: by_page(client, address, new_tokens))
             if not plain == looped == shown:
                 raise SystemExit(f"the texts differ:\n{plain!r}\n{looped!r}\n{shown!r}")
             if turn >= 0:

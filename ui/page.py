@@ -18,6 +18,7 @@ from ui.visitors import Runs, Visit
 
 FOLDER = Path(__file__).parent
 LINE = 32  # how many requests may wait for the machine
+POLL = 0.005  # seconds
 SYSTEM_FONTS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "Noto Sans CJK SC", "sans-serif"]
 
 
@@ -45,7 +46,10 @@ def build_page(engine: Engine) -> gr.Blocks:
             }
 
         page.load(arrive, [desk.visit], [head, about, desk.visit, strip], concurrency_limit=None, **PRIVATE)
-    return page.queue(max_size=LINE)
+    page.queue(max_size=LINE)
+    # Gradio's queue looks for work a thousand times a second, each time taking a core from the forward pass.
+    page._queue.sleep_when_free = POLL
+    return page
 
 
 def look() -> dict:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 SLICE = 0.05  # seconds that one model computes before the other's turn; a step is never cut
-UPDATE = 1 / 18  # seconds between two pictures of the page: about what the eye can follow
+UPDATE = 1 / 16  # seconds between two pictures of the page: about what the eye can follow
 
 
 class Writer(Protocol):

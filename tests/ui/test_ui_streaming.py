@@ -47,7 +47,7 @@ class FakeWriter:
         self.closed = True
 
 
-def run(*writers, stop=None, interval=1 / 18):
+def run(*writers, stop=None, interval=1 / 16):
     clock = writers[0].clock
     seen = []
     write_together(
