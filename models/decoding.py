@@ -107,6 +107,11 @@ class Generation:
             self.token_times.append(self.seconds)
             self._take(token)
 
+    @torch.inference_mode()
+    def warm_up(self) -> None:
+        """Does a forward pass of one token that neither counts nor is kept: whoever is first would pay for both."""
+        self._model(input_ids=torch.tensor([self.prompt_ids[-1:]], device=self._device), use_cache=False)
+
     def run(self) -> "Generation":
         """Steps to the end."""
         while not self.finished:

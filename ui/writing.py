@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -55,6 +56,9 @@ def write_pair(
         sides = sides_of(engine, visit)
         names = tuple(side.name for side in sides)
         writers = [Generation(side.loaded.model, side.loaded.tokenizer, prompt, sampling) for side in sides]
+        for writer in writers:
+            with suppress(Exception):  # a model that fails does so again at its first step, which shows in its pane
+                writer.warm_up()
         pictures = write_together(writers, lambda now: publish(Scene(names, tuple(now))), stop)
         parting = find_parting(writers, sides[0].loaded.tokenizer) if len(writers) == 2 else None
         publish(Scene(names, tuple(pictures), True, parting))

@@ -43,6 +43,14 @@ def test_the_clock_runs_only_inside_steps(tiny_model, tiny_tokenizer, monkeypatc
     assert generation.seconds == 5.0
 
 
+def test_warming_up_neither_counts_nor_changes_what_is_written(tiny_model, tiny_tokenizer):
+    model = tiny_model()
+    cold, warm = (Generation(model, tiny_tokenizer, PROMPT, Sampling(12)) for _ in range(2))
+    warm.warm_up()
+    assert warm.seconds == 0.0 and not warm.ids
+    assert warm.run().ids == cold.run().ids
+
+
 def test_the_seed_decides_and_couples_two_models(tiny_model, tiny_tokenizer):
     def text(seed, model):
         return Generation(model, tiny_tokenizer, PROMPT, Sampling(20, temperature=1.0, seed=seed)).run().ids
