@@ -39,6 +39,7 @@ def _add_prune(commands) -> None:
     prune.add_argument("--structure", metavar="none|layers", help="single weights, or whole blocks (default: none)")
     prune.add_argument("--allocation", default="uniform", metavar="NAME", help="how the sparsity is shared out")
     prune.add_argument("--solver", default="none", metavar="NAME", help="what becomes of the weights that stay")
+    prune.add_argument("--schedule", default="one-shot", metavar="NAME", help="in how many steps the zeros come")
     prune.add_argument("--calibration", default="embedded", metavar="embedded|self|FILE|HUB_DATASET", help="the text")
     prune.add_argument("--samples", type=int, default=128, metavar="N", help="calibration windows (default: 128)")
     prune.add_argument("--sequence-length", type=int, metavar="L", help="tokens a window (default: context, up to 2048)")
@@ -68,6 +69,7 @@ def run_prune(options: argparse.Namespace) -> None:
         structure=options.structure,
         allocation=options.allocation,
         solver=options.solver,
+        schedule=options.schedule,
         calibration=options.calibration,
         samples=options.samples,
         sequence_length=options.sequence_length,

@@ -9,6 +9,7 @@ from pruning.calibration import find_source
 
 DEFAULT_METHODS = {"none": "wanda", "layers": "block-influence"}
 DEFAULT_SPARSITY = 0.5
+PLAIN = (("pattern", "unstructured"), ("allocation", "uniform"), ("solver", "none"), ("schedule", "one-shot"))
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class PruningConfig:
     structure: str | None = None
     allocation: str = "uniform"
     solver: str = "none"
+    schedule: str = "one-shot"
     calibration: str = "embedded"
     samples: int = 128
     sequence_length: int | None = None
@@ -46,9 +48,10 @@ class PruningConfig:
         registry.find("structure", self.structure)
         if self.method is None:
             self._fill("method", DEFAULT_METHODS[self.structure])
-        for kind in ("method", "allocation", "solver", "recover"):
+        for kind in ("method", "allocation", "solver", "schedule", "recover"):
             registry.find(kind, getattr(self, kind))
         self._check_structure()
+        self._check_pair()
         self._settle_sparsity()
         self._check_calibration()
 
@@ -69,12 +72,19 @@ class PruningConfig:
             )
         if self.structure == "none":
             return
-        for name, plain in (("pattern", "unstructured"), ("allocation", "uniform"), ("solver", "none")):
+        for name, plain in PLAIN:
             if getattr(self, name) != plain:
                 raise RequestError(
                     f"--{name} {getattr(self, name)} is about single weights and --structure {self.structure} "
                     f"takes out whole parts: leave one of them away."
                 )
+
+    def _check_pair(self) -> None:
+        methods = registry.find("solver", self.solver).methods
+        if methods is not None and self.method not in methods:
+            raise RequestError(
+                f"The solver {self.solver} cannot work with the method {self.method}: use --method {' or '.join(methods)}."
+            )
 
     def _settle_sparsity(self) -> None:
         if self.sparsity is not None and not _is_number(self.sparsity):

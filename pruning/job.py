@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from models.progress import Progress, silent
 from pruning.config import PruningConfig
@@ -14,8 +14,19 @@ from pruning.registry import Entry, find
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from pruning.roles import Anatomy
+    from pruning.plan import ProjectionPlan
+    from pruning.roles import Anatomy, Projection
     from pruning.windows import Windows
+
+
+class Checkpoint(Protocol):
+    """Where the finished blocks of a run are kept."""
+
+    def restore(self, index: int, projections: Sequence[Projection]) -> list[ProjectionPlan] | None:
+        """Puts back the weights of a finished block and returns its plan; None if it is not finished."""
+
+    def store(self, projections: Sequence[Projection], entries: Sequence[ProjectionPlan]) -> None:
+        """Keeps a finished block."""
 
 
 @dataclass
@@ -23,6 +34,7 @@ class Job:
     """The model, its anatomy, the settings, and the calibration windows, which are made when first asked for.
 
     `undo_steps` holds how to take back each change so far, in order; None where the caller drops a failed model.
+    `checkpoint` keeps what is done of an interruptible run. `warnings` are what stages found worth saying.
     """
 
     model: PreTrainedModel
@@ -31,6 +43,8 @@ class Job:
     read_windows: Callable[[], Windows]
     progress: Progress = silent
     undo_steps: list[Callable[[], None]] | None = None
+    checkpoint: Checkpoint | None = None
+    warnings: list[str] = field(default_factory=list)
 
     @cached_property
     def windows(self) -> Windows:
@@ -46,6 +60,17 @@ class Job:
     def method(self) -> Entry:
         """The registry entry of the method."""
         return find("method", self.config.method)
+
+    @property
+    def solver(self) -> Entry:
+        """The registry entry of the solver."""
+        return find("solver", self.config.solver)
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The statistics that the method and the solver read, empty if no text is needed."""
+        needs = {*self.method.needs, *self.solver.needs}
+        return tuple(sorted(needs | {"column_norms"})) if needs else ()
 
     def stage(self, index: int, count: int, what: str) -> Callable[[float], None]:
         """The progress of step `index` of `count`: a function of the fraction of that step."""

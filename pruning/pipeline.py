@@ -77,7 +77,7 @@ def _job(model, tokenizer, config, calibration, progress: Progress) -> Job:
 
 
 def _warnings(job: Job, plan: Plan) -> tuple[str, ...]:
-    warnings = list(job.windows_used.warnings) if job.windows_used else []
+    warnings = [*(job.windows_used.warnings if job.windows_used else ()), *job.warnings]
     dead = [(entry.name, entry.dead_inputs) for entry in plan.projections if entry.dead_inputs]
     if dead:
         warnings.append(

@@ -8,7 +8,8 @@ class ProjectionPlan:
     """What goes from one projection.
 
     weight [rows, columns] loses `dropped` entries by `rule`; bytes are of the weight as it is stored. `mask_sha256`
-    and `dead_inputs` (input channels that were zero on every calibration token) are known once the mask is chosen.
+    and `dead_inputs` (input channels that were zero on every calibration token) are known once the mask is chosen, and
+    `error`, the relative squared error of the output on the calibration tokens, where a Gram matrix was collected.
     """
 
     name: str
@@ -23,10 +24,11 @@ class ProjectionPlan:
     bytes_after: int
     dead_inputs: int = 0
     mask_sha256: str | None = None
+    error: float | None = None
 
-    def chosen(self, mask_sha256: str, dead_inputs: int) -> "ProjectionPlan":
+    def chosen(self, mask_sha256: str, dead_inputs: int, error: float | None) -> "ProjectionPlan":
         """The same with what became known when the mask was chosen."""
-        return replace(self, mask_sha256=mask_sha256, dead_inputs=dead_inputs)
+        return replace(self, mask_sha256=mask_sha256, dead_inputs=dead_inputs, error=error)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ FOLDERS = {
     "pattern": "pruning.patterns",
     "structure": "pruning.structures",
     "allocation": "pruning.allocation",
+    "schedule": "pruning.schedules",
     "solver": "pruning.solvers",
     "recover": "pruning.recovery",
     "calibration": "pruning.calibration",
@@ -30,8 +31,9 @@ class Entry:
     """One registered method.
 
     `structure` is what a "method" scores for: "none" (single weights) or the name of a structure. `needs` names the
-    statistics it reads, `group` is the comparison group it was published with, `examples` are ways to write a name
-    that is a form and not a word, such as `2:4` for `N:M`.
+    statistics it reads, `group` is the comparison group it was published with, `methods` are those a "solver" can
+    work with (None: all), `examples` are ways to write a name that is a form and not a word, such as `2:4` for `N:M`.
+    `measure` is what an "allocation" takes down of each projection of the dense model (`pruning.allocation`).
     """
 
     kind: str
@@ -41,13 +43,19 @@ class Entry:
     structure: str = "none"
     needs: tuple[str, ...] = ()
     group: str | None = None
+    methods: tuple[str, ...] | None = None
     examples: tuple[str, ...] = ()
+    measure: Callable | None = field(default=None, repr=False)
 
     def as_dict(self) -> dict:
         """The entry as JSON types, without its implementation."""
         entry = {"kind": self.kind, "name": self.name, "summary": self.summary}
         if self.kind == "method":
             entry |= {"structure": self.structure, "needs": list(self.needs), "group": self.group}
+        if self.kind in ("solver", "allocation"):
+            entry |= {"needs": list(self.needs)}
+        if self.methods is not None:
+            entry["methods"] = list(self.methods)
         if self.examples:
             entry["examples"] = list(self.examples)
         return entry
@@ -81,7 +89,7 @@ def entries(kind: str) -> list[Entry]:
 
 
 def catalogue() -> list[Entry]:
-    """Every method, pattern, structure, allocation, solver, recovery and calibration there is."""
+    """Every entry of every kind there is."""
     return [entry for kind in FOLDERS for entry in entries(kind)]
 
 

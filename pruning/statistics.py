@@ -41,8 +41,41 @@ class ColumnNorms:
         return self._squares.sqrt()
 
 
-# What a score's or solver's `needs` may name. A Gram matrix, a mean, a variance each add one class and one line.
-INPUT_STATISTICS: dict[str, type[Accumulator]] = {"column_norms": ColumnNorms}
+class Gram:
+    """The Gram matrix of the inputs, G = sum_t x_t x_t^T: [C, C], summed in fp32."""
+
+    def __init__(self, columns: int, device: torch.device):
+        self._gram = torch.zeros(columns, columns, dtype=torch.float32, device=device)
+
+    def add(self, inputs: torch.Tensor) -> None:
+        """Takes the inputs [T, C] of T tokens."""
+        tokens = inputs.float()
+        self._gram.addmm_(tokens.t(), tokens)
+
+    def value(self) -> torch.Tensor:
+        """The matrix, fp32 [C, C]."""
+        return self._gram
+
+
+class Means:
+    """The mean of every input channel over all tokens: [C]."""
+
+    def __init__(self, columns: int, device: torch.device):
+        self._sums = torch.zeros(columns, dtype=torch.float64, device=device)
+        self._tokens = 0
+
+    def add(self, inputs: torch.Tensor) -> None:
+        """Takes the inputs [T, C] of T tokens."""
+        self._sums += inputs.float().sum(dim=0, dtype=torch.float64)
+        self._tokens += len(inputs)
+
+    def value(self) -> torch.Tensor:
+        """The means, fp64 [C]."""
+        return self._sums / max(self._tokens, 1)
+
+
+# What a score's or solver's `needs` may name. Another statistic adds one class and one line.
+INPUT_STATISTICS: dict[str, type[Accumulator]] = {"column_norms": ColumnNorms, "gram": Gram, "means": Means}
 
 
 class InputStatistics:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from pruning.registry import register
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from pruning.roles import Projection
 
 
 @register("allocation", "uniform")
-def uniform(projections: Sequence[Projection], sparsity: float) -> dict[str, float]:
+def uniform(
+    projections: Sequence[Projection], sparsity: float, measures: Mapping[str, Tensor]
+) -> dict[str, float]:
     """The same sparsity in every projection.
 
     Returns the sparsity of each projection, by its name.

@@ -10,9 +10,12 @@ from models.errors import EspalierError, RequestError
 from pruning.blockwise import BlockWalk
 from pruning.job import Job
 from pruning.plan import Plan, ProjectionPlan
+from pruning.problem import Problem, Solution
 from pruning.registry import find, register
 from pruning.roles import Projection
+from pruning.sharing import shares
 from pruning.statistics import InputStatistics
+from pruning.target import Target
 
 
 @register("structure", "none")
@@ -20,7 +23,7 @@ class SingleWeights:
     """Single weights become zero and every shape stays: smaller and faster only once packed."""
 
     def plan(self, job: Job) -> Plan:
-        """Counts and rules per projection, from the shapes alone. RequestError where the pattern does not fit."""
+        """Counts and rules per projection. RequestError where the pattern does not fit."""
         config = job.config
         pattern = config.parsed_pattern()
         misfits = [(entry.name, why) for entry in job.anatomy.projections if (why := pattern.misfit(entry.columns))]
@@ -30,9 +33,9 @@ class SingleWeights:
                 f"The pattern {config.pattern} does not fit {len(misfits)} of {len(job.anatomy.projections)} "
                 f"projections ({name}: {why}): choose another N:M or unstructured."
             )
-        shares = find("allocation", config.allocation).implementation(job.anatomy.projections, config.sparsity)
+        share = shares(job)
         projections = tuple(
-            self._plan_projection(projection, pattern, shares[projection.name], job.method.group)
+            self._plan_projection(projection, Target(pattern, share[projection.name], job.method.group))
             for projection in job.anatomy.projections
         )
         return Plan(config.structure, config.method, config.pattern, config.sparsity, projections)
@@ -45,25 +48,19 @@ class SingleWeights:
         if not plan.dropped:
             return plan
         entries = {entry.name: entry for entry in plan.projections}
-        walk = BlockWalk(job.model, job.anatomy.blocks, job.windows.batches) if job.method.needs else None
+        walk = BlockWalk(job.model, job.anatomy.blocks, job.windows.batches) if job.needs else None
         count = len(job.anatomy.blocks)
         with walk or nullcontext():
             for index in range(count):
                 tick = job.stage(index, count, "Pruning block")
                 tick(0.0)
-                projections = job.anatomy.of_block(index)
-                statistics = InputStatistics(projections, job.method.needs)
-                if walk:
-                    with statistics:
-                        walk.run(index, before=statistics.begin, tick=lambda done: tick(done / 2))
-                for projection in projections:
-                    values = statistics.of(projection) if walk else {}
-                    entries[projection.name] = self._prune(job, projection, entries[projection.name], values)
+                for entry in self._block(job, index, entries, walk, tick):
+                    entries[entry.name] = entry
                 if walk and index + 1 < count:
                     walk.advance(index, tick=lambda done: tick(0.5 + done / 2))
         return Plan(plan.structure, plan.method, plan.pattern, plan.sparsity, tuple(entries.values()))
 
-    def _plan_projection(self, projection: Projection, pattern, sparsity: float, group: str) -> ProjectionPlan:
+    def _plan_projection(self, projection: Projection, target: Target) -> ProjectionPlan:
         shape = projection.rows, projection.columns
         size = projection.weight.numel() * projection.weight.element_size()
         return ProjectionPlan(
@@ -72,27 +69,64 @@ class SingleWeights:
             role=projection.role,
             rows=projection.rows,
             columns=projection.columns,
-            sparsity=sparsity,
-            rule=pattern.rule(*shape, sparsity, group),
-            dropped=pattern.dropped(*shape, sparsity, group),
+            sparsity=target.sparsity,
+            rule=target.rule(*shape),
+            dropped=target.dropped(*shape),
             bytes_before=size,
             bytes_after=size,  # a zero is stored like any other number
         )
+
+    def _block(
+        self, job: Job, index: int, entries: dict[str, ProjectionPlan], walk: BlockWalk | None, tick
+    ) -> list[ProjectionPlan]:
+        """Prunes one block, or puts back what an earlier run made of it."""
+        projections = job.anatomy.of_block(index)
+        if job.checkpoint and (done := job.checkpoint.restore(index, projections)) is not None:
+            return done
+        statistics = InputStatistics(projections, job.needs)
+        if walk:
+            with statistics:
+                walk.run(index, before=statistics.begin, tick=lambda done: tick(done / 2))
+        chosen = [
+            self._prune(job, projection, entries[projection.name], statistics.of(projection) if walk else {})
+            for projection in projections
+        ]
+        if job.checkpoint:
+            job.checkpoint.store(projections, chosen)
+        return chosen
 
     @torch.no_grad()
     def _prune(self, job: Job, projection: Projection, entry: ProjectionPlan, statistics: dict) -> ProjectionPlan:
         weight = projection.weight
         if not bool(weight.isfinite().all()):
             raise EspalierError(f"{projection.name} has weights that are not finite: fetch the model again.")
-        scores = job.method.implementation(weight, statistics)
-        keep = job.config.parsed_pattern().keep(scores, entry.sparsity, job.method.group)
-        solved = find("solver", job.config.solver).implementation(weight, keep, statistics)
+        solution = solve(job, weight.float(), Target(job.config.parsed_pattern(), entry.sparsity, job.method.group), statistics)
+        job.warnings += [f"{projection.name}: {warning}" for warning in solution.warnings]
         if job.undo_steps is not None:
             job.undo_steps.append(partial(weight.copy_, weight.to("cpu", copy=True)))
-        weight.copy_(solved)
+        error = relative_error(weight.float(), solution.weight, statistics.get("gram"))
+        weight.copy_(solution.weight)
         norms = statistics.get("column_norms")
         dead = 0 if norms is None else int((norms == 0).sum())
-        return entry.chosen(mask_hash(keep), dead)
+        return entry.chosen(mask_hash(solution.keep), dead, error)
+
+
+def solve(job: Job, weight: torch.Tensor, target: Target, statistics: dict) -> Solution:
+    """Scores and solves one projection [R, C], step by step as the schedule says; every step begins with the last's."""
+    steps = find("schedule", job.config.schedule).implementation(target.sparsity)
+    for sparsity in steps:
+        scores = job.method.implementation(weight, statistics)
+        solution = job.solver.implementation(Problem(weight, scores, target.at(sparsity), statistics))
+        weight = solution.weight
+    return solution
+
+
+def relative_error(dense: torch.Tensor, pruned: torch.Tensor, gram: torch.Tensor | None) -> float | None:
+    """||X (W - V)^T||^2 / ||X W^T||^2 for weights [R, C] and the Gram matrix [C, C] of the inputs X; None without it."""
+    if gram is None:
+        return None
+    lost, whole = (float((matrix @ gram).mul(matrix).sum()) for matrix in (dense - pruned, dense))
+    return lost / whole if whole > 0 else 0.0
 
 
 def mask_hash(keep: torch.Tensor) -> str:

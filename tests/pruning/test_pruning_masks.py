@@ -12,8 +12,10 @@ from pruning.patterns.n_m import NM
 from pruning.patterns.unstructured import Unstructured
 from pruning.scores.magnitude import magnitude
 from pruning.scores.wanda import wanda
+from pruning.problem import Problem
 from pruning.selection import keep_highest
 from pruning.solvers.none import keep_as_they_are
+from pruning.target import Target
 
 
 def scores_of(rows: int, columns: int, levels: int, seed: int) -> torch.Tensor:
@@ -131,7 +133,9 @@ def test_masks_equal_the_references(tiny_model, sparsity):
 def test_surviving_weights_keep_their_bits():
     weight = torch.tensor([[-0.0, 1.5, 3e-40, -2.0]])
     keep = torch.tensor([[True, False, True, True]])
-    solved = keep_as_they_are(weight, keep, {})
+    solution = keep_as_they_are(Problem(weight, keep.float(), Target(Unstructured(), 0.25, "row"), {}))
+    solved = solution.weight
+    assert torch.equal(solution.keep, keep)
     assert torch.equal(solved.view(torch.int32)[keep], weight.view(torch.int32)[keep])
     assert solved[~keep].tolist() == [0.0]
 

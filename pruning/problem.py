@@ -1,0 +1,35 @@
+"""What a solver is given and what it gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pruning.target import Target
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One projection to prune.
+
+    weight: the dense weight [R, C], fp32. scores: [R, C], fp32. target: the zeros it shall carry, with
+    `target.keep(scores)` for the mask. statistics: what the solver's and the method's `needs` name, by name.
+    """
+
+    weight: Tensor
+    scores: Tensor
+    target: Target
+    statistics: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Solution:
+    """The new weight [R, C], fp32, zero wherever the mask `keep` [R, C] is False, and what a reader should know."""
+
+    weight: Tensor
+    keep: Tensor
+    warnings: tuple[str, ...] = ()
