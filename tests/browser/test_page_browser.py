@@ -40,6 +40,8 @@ def more_tokens(page, most: int):
         page.locator("#sampling button").first.click()
     slider.fill(str(most))
     slider.press("Tab")
+    # The other half of the slider follows the page's own state: what was typed has arrived there.
+    expect(page.locator("#max-new-tokens input[type=range]")).to_have_value(str(most), timeout=WAIT)
 
 
 def assert_no_overflow(page):
