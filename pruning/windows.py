@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -129,18 +130,17 @@ def cut(stream: Sequence[int], samples: int, length: int, seed: int) -> list[lis
 
 
 def make_batches(pieces: Sequence[Sequence[int]], length: int) -> list[Batch]:
-    """The windows in batches of at most 4096 tokens (at least one window), the shorter ones padded on the right."""
+    """The windows in batches of at most 4096 tokens (at least one window), those of a batch equally long.
+
+    So nothing is padded: where a model sends tokens to experts, their rows no longer tell text from padding.
+    """
     size = max(1, BATCH_TOKENS // length)
     batches = []
-    for start in range(0, len(pieces), size):
-        group = pieces[start : start + size]
-        longest = max(map(len, group))
-        ids = torch.zeros(len(group), longest, dtype=torch.long)
-        mask = torch.zeros(len(group), longest, dtype=torch.bool)
-        for row, piece in enumerate(group):
-            ids[row, : len(piece)] = torch.tensor(piece)
-            mask[row, : len(piece)] = True
-        batches.append(Batch(ids, mask))
+    for _, group in groupby(pieces, key=len):
+        equals = list(group)
+        for start in range(0, len(equals), size):
+            ids = torch.tensor(equals[start : start + size])
+            batches.append(Batch(ids, torch.ones_like(ids, dtype=torch.bool)))
     return batches
 
 
