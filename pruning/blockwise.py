@@ -3,18 +3,21 @@
 For block i the model's forward runs with the blocks before it replaced by stubs that hand on what was cached, and
 stops after block i by an exception. So masks, rotary embeddings and whatever else a block is given come from the
 model itself, for every block and every batch, and nothing about them is assumed. Each batch's hidden state waits
-on the CPU.
+on the CPU or on disk; of a model that lies on the CPU only one block at a time is on the device that computes.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
 from models.errors import EspalierError
+from pruning.activations import Activations, InMemory, OnDisk
+from pruning.offload import Offload
 
 
 @dataclass(frozen=True)
@@ -46,21 +49,35 @@ class BlockWalk:
             ...                  # change its weights
             walk.advance(index)  # run it again and keep what it gives as the next block's input
 
-    `outputs[b]` is the hidden state [B, T, hidden] of batch b after the last block advanced, on the CPU.
+    `outputs[b]` is the hidden state [B, T, hidden] of batch b after the last block advanced, on the CPU: kept in
+    memory, or in files in the folder `activations` until the walk ends. `device` is where the blocks are computed,
+    one at a time, if that is not where the model is; a block stays there until another one runs.
     """
 
-    def __init__(self, model: nn.Module, blocks: Sequence[nn.Module], batches: Sequence[Batch]):
+    def __init__(
+        self,
+        model: nn.Module,
+        blocks: Sequence[nn.Module],
+        batches: Sequence[Batch],
+        activations: Path | None = None,
+        device: torch.device | None = None,
+    ):
         self._model = model
         self._blocks = list(blocks)
         self._batches = list(batches)
-        self._device = next(model.parameters()).device
+        self._activations = activations
+        self._device = device or next(model.parameters()).device
+        self._offload = Offload(model, self._blocks, self._device)
         self._restore: list[Callable[[], None]] = []
         self._index = 0
         self._handed_on: torch.Tensor | None = None
         self._tuple_lengths: dict[int, int] = {}  # blocks that return a tuple, and how long it is
-        self.outputs: list[torch.Tensor] = []
+        self.outputs: Activations = InMemory()
 
     def __enter__(self) -> "BlockWalk":
+        if self._activations:
+            self.outputs = OnDisk(self._activations)
+        self._restore.append(self.outputs.close)
         for module in self._model.modules():
             self._restore.append(partial(setattr, module, "training", module.training))
         self._model.eval()
@@ -69,6 +86,7 @@ class BlockWalk:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._offload.close()
         while self._restore:
             self._restore.pop()()
 
@@ -86,16 +104,21 @@ class BlockWalk:
     ) -> None:
         """Runs block `index` on every batch and keeps its outputs as what the next block will be given."""
         for number, output in enumerate(self._passes(index, before, observe, tick)):
-            kept = output.to("cpu")
-            if index == 0:
-                self.outputs.append(kept)
-            else:
-                self.outputs[number] = kept
+            self.outputs[number] = output
+
+    @torch.no_grad()
+    def logits(self) -> Iterator[torch.Tensor]:
+        """What the model makes of each batch once every block has advanced: [B, T, vocabulary]."""
+        self._index = len(self._blocks)
+        for number, batch in enumerate(self._batches):
+            self._handed_on = self.outputs[number].to(self._device)
+            yield self._model(**batch.inputs(self._device), use_cache=False).logits
 
     def _passes(
         self, index: int, before: Before | None, observe: Observer | None, tick: Tick | None
     ) -> Iterator[torch.Tensor]:
         self._index = index
+        self._offload.bring(index)
         for number, batch in enumerate(self._batches):
             if tick is not None:
                 tick(number / len(self._batches))

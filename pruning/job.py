@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from models.progress import Progress, silent
+from pruning.blockwise import BlockWalk
 from pruning.config import PruningConfig
 from pruning.registry import Entry, find
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedModel
 
     from pruning.plan import ProjectionPlan
@@ -35,6 +38,8 @@ class Job:
 
     `undo_steps` holds how to take back each change so far, in order; None where the caller drops a failed model.
     `checkpoint` keeps what is done of an interruptible run. `warnings` are what stages found worth saying.
+    `dense_perplexity` is the dense model's own on the calibration text, once that was read. `activations` is a folder
+    that hidden states wait in (None: in memory), `device` where blocks are computed (None: where the model is).
     """
 
     model: PreTrainedModel
@@ -45,6 +50,9 @@ class Job:
     undo_steps: list[Callable[[], None]] | None = None
     checkpoint: Checkpoint | None = None
     warnings: list[str] = field(default_factory=list)
+    dense_perplexity: float | None = None
+    activations: Path | None = None
+    device: torch.device | None = None
 
     @cached_property
     def windows(self) -> Windows:
@@ -55,6 +63,10 @@ class Job:
     def windows_used(self) -> Windows | None:
         """The calibration windows if any stage asked for them."""
         return self.__dict__.get("windows")
+
+    def walk(self) -> BlockWalk:
+        """A walk over the blocks on the calibration windows."""
+        return BlockWalk(self.model, self.anatomy.blocks, self.windows.batches, self.activations, self.device)
 
     @property
     def method(self) -> Entry:

@@ -9,7 +9,8 @@ class ProjectionPlan:
 
     weight [rows, columns] loses `dropped` entries by `rule`; bytes are of the weight as it is stored. `mask_sha256`
     and `dead_inputs` (input channels that were zero on every calibration token) are known once the mask is chosen, and
-    `error`, the relative squared error of the output on the calibration tokens, where a Gram matrix was collected.
+    `error`, the relative squared error of the output on the calibration tokens, where a Gram matrix was collected;
+    `warnings` are what the solver found worth saying.
     """
 
     name: str
@@ -25,10 +26,22 @@ class ProjectionPlan:
     dead_inputs: int = 0
     mask_sha256: str | None = None
     error: float | None = None
+    warnings: tuple[str, ...] = ()
 
-    def chosen(self, mask_sha256: str, dead_inputs: int, error: float | None) -> "ProjectionPlan":
+    def chosen(
+        self, mask_sha256: str, dead_inputs: int, error: float | None, warnings: tuple[str, ...] = ()
+    ) -> "ProjectionPlan":
         """The same with what became known when the mask was chosen."""
-        return replace(self, mask_sha256=mask_sha256, dead_inputs=dead_inputs, error=error)
+        return replace(self, mask_sha256=mask_sha256, dead_inputs=dead_inputs, error=error, warnings=warnings)
+
+    def as_dict(self) -> dict:
+        """The entry as JSON types."""
+        return asdict(self) | {"warnings": list(self.warnings)}
+
+    @classmethod
+    def from_dict(cls, entry: dict) -> "ProjectionPlan":
+        """The entry that `as_dict` wrote."""
+        return cls(**entry | {"warnings": tuple(entry["warnings"])})
 
 
 @dataclass(frozen=True)
@@ -66,7 +79,7 @@ class Plan:
     def as_dict(self) -> dict:
         """The plan as JSON types."""
         plan = asdict(self)
-        plan["projections"] = list(plan["projections"])
+        plan["projections"] = [projection.as_dict() for projection in self.projections]
         if self.blocks:
             plan["blocks"] |= {name: list(getattr(self.blocks, name)) for name in ("kept", "scores", "removed")}
         return plan
@@ -79,5 +92,5 @@ class Plan:
             for name, value in plan["blocks"].items()
             if name != "removed"
         }
-        projections = tuple(ProjectionPlan(**entry) for entry in plan["projections"])
+        projections = tuple(ProjectionPlan.from_dict(entry) for entry in plan["projections"])
         return cls(**plan | {"projections": projections, "blocks": BlockPlan(**blocks) if blocks else None})

@@ -3,7 +3,6 @@
 import math
 
 from models.errors import RequestError
-from pruning.blockwise import BlockWalk
 from pruning.job import Job
 from pruning.plan import BlockPlan, Plan
 from pruning.realise import remove_blocks
@@ -52,7 +51,7 @@ class Layers:
     def _scores(self, job: Job) -> list[float]:
         count = len(job.anatomy.blocks)
         cosines = BlockCosines(count)
-        with BlockWalk(job.model, job.anatomy.blocks, job.windows.batches) as walk:
+        with job.walk() as walk:
             for index in range(count):
                 tick = job.stage(index, count, "Scoring block")
                 walk.advance(index, observe=lambda *seen, index=index: cosines.add(index, *seen), tick=tick)
