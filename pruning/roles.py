@@ -1,10 +1,9 @@
 """What the parts of a decoder are: its blocks, and in them every projection with its role.
 
-The blocks are found by structure: the list of like modules that holds most of the parameters. This is the only file
+The blocks are found by structure: the list of modules that holds most of the parameters. This is the only file
 that knows attribute names, in one small table; a family whose names are all in it needs no line.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -18,17 +17,21 @@ ROLES = {
     "attention.dense": "o", "self_attention.dense": "o", "self_attn.dense": "o",
     "c_attn": "qkv", "attn.c_proj": "o", "self_attn.c_proj": "o",
     "qkv_proj": "qkv", "query_key_value": "qkv", "Wqkv": "qkv",
+    # Multi-head latent attention (DeepSeek): queries, and keys with values, each through a narrow latent vector.
+    "q_a_proj": "q_a", "q_b_proj": "q_b", "kv_a_proj_with_mqa": "kv_a", "kv_b_proj": "kv_b",
     "gate_proj": "gate", "up_proj": "up", "down_proj": "down", "gate_up_proj": "gate_up",
     "c_fc": "up", "mlp.c_proj": "down", "fc1": "up", "fc2": "down", "fc_in": "up", "fc_out": "down",
     "dense_h_to_4h": "up", "dense_4h_to_h": "down",
     "w1": "gate", "w3": "up", "w2": "down",
-    "router": "router", "gate": "router",
+    "router": "router", "gate": "router", "shared_expert_gate": "router",
 }  # fmt: skip
+# Parameters that hold one matrix per expert: [E, R, C], or [E, C, R] in gpt-oss.
+EXPERT_ROLES = {"gate_up_proj": "expert_gate_up", "down_proj": "expert_down"}
 NEVER_PRUNED = frozenset({"router"})  # a router chooses experts: a wrong choice costs far more than it weighs
 # Configuration entries that hold one item per block.
 PER_BLOCK_LISTS = ("layer_types", "no_rope_layers", "mlp_layer_types", "layers_block_type", "attention_layers")
 
-REMEDY = "Use a Llama, Qwen, Mistral, Gemma, Phi or GPT-2 kind of model."
+REMEDY = "Use a Llama, Qwen, Mistral, Gemma, Phi, GPT-2 or Mixtral kind of model."
 
 
 class UnknownArchitecture(RequestError):
@@ -37,19 +40,34 @@ class UnknownArchitecture(RequestError):
 
 @dataclass(frozen=True)
 class Projection:
-    """A matrix multiplication in a block: its full name, the block's index, its role and its module."""
+    """A matrix multiplication in a block: its full name, the block's index, its role, and where its weight lies.
+
+    The weight is the parameter `parameter_name` of the model, which `module` holds; where that parameter holds the
+    matrices of many experts, it is the one of `expert`. `transposed`: stored as [C, R] (GPT-2's Conv1D, gpt-oss).
+    """
 
     name: str
     block: int
     role: str
     module: nn.Module
-    transposed: bool  # GPT-2's Conv1D stores [C, R]
+    transposed: bool
+    parameter_name: str
+    expert: int | None = None
+
+    @property
+    def parameter(self) -> nn.Parameter:
+        """The parameter that holds the weight, as the model stores it."""
+        return getattr(self.module, self.parameter_name.rpartition(".")[2])
+
+    def part(self, tensor: torch.Tensor) -> torch.Tensor:
+        """What is this projection's in a tensor shaped like `parameter` (a gradient, say): a view [R, C]."""
+        own = tensor if self.expert is None else tensor[self.expert]
+        return own.t() if self.transposed else own
 
     @property
     def weight(self) -> torch.Tensor:
-        """The weight as [R, C], outputs by inputs, whatever the module: a view, so that writing into it counts."""
-        weight = self.module.weight.detach()
-        return weight.t() if self.transposed else weight
+        """The weight as [R, C], outputs by inputs, however it is stored: a view, so that writing into it counts."""
+        return self.part(self.parameter.detach())
 
     @property
     def rows(self) -> int:
@@ -64,11 +82,15 @@ class Projection:
 
 @dataclass(frozen=True)
 class Anatomy:
-    """A decoder's blocks (the list itself and its name in the model) and what may be pruned in them."""
+    """A decoder's blocks (the list itself and its name in the model) and what may be pruned in them.
+
+    routers: the names of the parameters in the blocks that choose experts; they are never pruned.
+    """
 
     path: str
     blocks: nn.ModuleList
     projections: tuple[Projection, ...]
+    routers: tuple[str, ...] = ()
 
     def of_block(self, index: int) -> list[Projection]:
         """The prunable projections of one block, in the order the model holds them."""
@@ -78,23 +100,30 @@ class Anatomy:
 def find_anatomy(model: nn.Module) -> Anatomy:
     """Finds the decoder blocks and the prunable projections of a causal language model of transformers.
 
-    Raises UnknownArchitecture, with what was not recognised, rather than prune only what it happens to know.
+    Raises UnknownArchitecture, with all that was not recognised, rather than prune only what it happens to know.
     """
     path, blocks = _find_blocks(model)
-    projections = []
+    projections: list[Projection] = []
+    routers: list[str] = []
+    unknown: dict[tuple[str, str], list[int]] = {}  # a part and its shape, and the blocks that have it
     for index, block in enumerate(blocks):
-        prefix = f"{path}.{index}."
-        for name, module, transposed in _matrices(model, prefix, block):
-            role = _role(name)
-            if role is None:
-                rows, columns = module.weight.shape[::-1] if transposed else module.weight.shape
-                raise UnknownArchitecture(
-                    f"{type(model).__name__} is not supported yet: the role of {prefix}{name} ({rows} outputs, "
-                    f"{columns} inputs) is not recognised. {REMEDY}"
-                )
-            if role not in NEVER_PRUNED:
-                projections.append(Projection(prefix + name, index, role, module, transposed))
-    return Anatomy(path, blocks, tuple(projections))
+        for name, module in block.named_modules():
+            for attribute, parameter in module.named_parameters(recurse=False):
+                if parameter.ndim < 2 or attribute.endswith("bias"):  # those of experts are [E, R]
+                    continue
+                part = _Part(f"{path}.{index}", index, name, module, attribute, parameter)
+                if _role(name) in NEVER_PRUNED:
+                    routers.append(part.parameter_name)
+                elif found := part.projections():
+                    projections += found
+                else:
+                    unknown.setdefault(part.account, []).append(index)
+    if unknown:
+        parts = "; ".join(_account(path, *part, indices) for part, indices in unknown.items())
+        raise UnknownArchitecture(
+            f"{type(model).__name__} is not supported yet, since parts of it are not recognised: {parts}. {REMEDY}"
+        )
+    return Anatomy(path, blocks, tuple(projections), tuple(routers))
 
 
 def per_block_lists(config) -> dict[str, list]:
@@ -118,34 +147,91 @@ def renumber(block: nn.Module, index: int) -> None:
 def _find_blocks(model: nn.Module) -> tuple[str, nn.ModuleList]:
     best, most = None, 0
     for path, module in model.named_modules():
-        if isinstance(module, nn.ModuleList) and len({type(child) for child in module}) == 1:
+        if isinstance(module, nn.ModuleList):
             parameters = sum(parameter.numel() for parameter in module.parameters())
             if parameters > most:  # of two lists with the same parameters the outer one comes first
                 best, most = (path, module), parameters
     if best is None:
-        raise UnknownArchitecture(
-            f"{type(model).__name__} is not supported: it has no list of like blocks. {REMEDY}"
-        )
+        raise UnknownArchitecture(f"{type(model).__name__} is not supported: it has no list of blocks. {REMEDY}")
     return best
 
 
-def _matrices(model: nn.Module, prefix: str, block: nn.Module) -> Iterator[tuple[str, nn.Module, bool]]:
-    """Every matrix of a block: name within the block, module, whether it is stored as [C, R]."""
-    from transformers.pytorch_utils import Conv1D
+@dataclass(frozen=True)
+class _Part:
+    """A parameter of two or more dimensions in a block, and what is known of it."""
 
-    for name, module in block.named_modules():
-        for parameter_name, parameter in module.named_parameters(recurse=False):
-            if parameter.ndim < 2:
-                continue
-            known = isinstance(module, (nn.Linear, Conv1D)) and parameter_name == "weight"
-            if known and parameter.ndim == 2 and parameter.is_floating_point():
-                yield name, module, isinstance(module, Conv1D)
-            elif _role(name) not in NEVER_PRUNED:
-                full = f"{prefix}{name}.{parameter_name}"
-                raise UnknownArchitecture(
-                    f"{type(model).__name__} is not supported yet: {full}, a {type(module).__name__} of "
-                    f"{'x'.join(map(str, parameter.shape))}, is not recognised. {REMEDY}"
-                )
+    block_name: str
+    block: int
+    name: str  # of the module, within the block
+    module: nn.Module
+    attribute: str
+    parameter: nn.Parameter
+
+    @property
+    def module_name(self) -> str:
+        return f"{self.block_name}.{self.name}" if self.name else self.block_name
+
+    @property
+    def parameter_name(self) -> str:
+        return f"{self.module_name}.{self.attribute}"
+
+    @property
+    def is_matrix(self) -> bool:
+        """Whether it is the weight of a Linear or a Conv1D, in floating point."""
+        from transformers.pytorch_utils import Conv1D
+
+        kind = isinstance(self.module, (nn.Linear, Conv1D)) and self.attribute == "weight"
+        return kind and self.parameter.ndim == 2 and self.parameter.is_floating_point()
+
+    def projections(self) -> list[Projection]:
+        """The projections it holds: one, one of every expert, or none where it is not recognised."""
+        if self.is_matrix:
+            role = _role(self.name)
+            transposed = not isinstance(self.module, nn.Linear)
+            found = Projection(self.module_name, self.block, role, self.module, transposed, self.parameter_name)
+            return [found] if role else []
+        role, transposed = EXPERT_ROLES.get(self.attribute), _experts_transposed(self.module)
+        if role is None or transposed is None:
+            return []
+        return [
+            Projection(
+                name=f"{self.module_name}.{expert}.{self.attribute}",
+                block=self.block,
+                role=role,
+                module=self.module,
+                transposed=transposed,
+                parameter_name=self.parameter_name,
+                expert=expert,
+            )
+            for expert in range(self.parameter.shape[0])
+        ]
+
+    @property
+    def account(self) -> tuple[str, str]:
+        """What it is called within the block, and what it is."""
+        if not self.is_matrix:
+            shape = "x".join(map(str, self.parameter.shape))
+            return f"{self.name}.{self.attribute}".lstrip("."), f"{shape} in a {type(self.module).__name__}"
+        rows, columns = self.parameter.shape if isinstance(self.module, nn.Linear) else self.parameter.shape[::-1]
+        return self.name, f"{rows} outputs, {columns} inputs"
+
+
+def _experts_transposed(module: nn.Module) -> bool | None:
+    """Whether a module that holds gate_up_proj and down_proj of E experts stores them as [E, C, R]; None if neither."""
+    up, down = (getattr(module, attribute, None) for attribute in EXPERT_ROLES)
+    if not all(isinstance(part, nn.Parameter) and part.ndim == 3 and part.is_floating_point() for part in (up, down)):
+        return None
+    # With H hidden and I inner channels: [E, 2I, H] and [E, H, I], or [E, H, 2I] and [E, I, H]. Never both.
+    if (up.shape[1], up.shape[2]) == (2 * down.shape[2], down.shape[1]):
+        return False
+    if (up.shape[1], up.shape[2]) == (down.shape[2], 2 * down.shape[1]):
+        return True
+    return None
+
+
+def _account(path: str, part: str, what: str, blocks: list[int]) -> str:
+    more = f", likewise in {len(blocks) - 1} more" if len(blocks) > 1 else ""
+    return f"{path}.{blocks[0]}.{part} ({what}{more})"
 
 
 def _role(name: str) -> str | None:

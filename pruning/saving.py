@@ -54,7 +54,7 @@ def check_reload(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, fol
     Raises EspalierError if the process fails or finds another model.
     """
     ids = tokenizer(PROMPT, add_special_tokens=False)["input_ids"][:32]
-    names = [f"{projection.name}.weight" for projection in find_anatomy(model).projections]
+    names = list(dict.fromkeys(projection.parameter_name for projection in find_anatomy(model).projections))
     request = json.dumps({"ids": ids, "names": names})
     child = subprocess.run(
         [sys.executable, "-c", CHECK.read_text(encoding="utf-8")],

@@ -5,12 +5,14 @@ Every token counts once, whatever batch it comes in, and padding not at all. Pro
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from typing import Protocol
 
 import torch
 
 from models.errors import EspalierError
 from pruning.blockwise import Batch
+from pruning.experts import watch_experts
 from pruning.roles import Projection
 
 
@@ -74,8 +76,42 @@ class Means:
         return self._sums / max(self._tokens, 1)
 
 
+class Variances:
+    """The variance of every input channel over all tokens, mean_t (x_tj - mean_j)^2: [C].
+
+    Batches are merged by their means and squared deviations (Chan, Golub and LeVeque 1979), which loses nothing where
+    the mean is far from zero.
+    """
+
+    def __init__(self, columns: int, device: torch.device):
+        self._means = torch.zeros(columns, dtype=torch.float64, device=device)
+        self._deviations = torch.zeros_like(self._means)
+        self._tokens = 0
+
+    def add(self, inputs: torch.Tensor) -> None:
+        """Takes the inputs [T, C] of T tokens."""
+        new = len(inputs)
+        if not new:
+            return
+        tokens = inputs.double()
+        means = tokens.mean(dim=0)
+        apart = means - self._means
+        self._deviations += (tokens - means).square().sum(dim=0) + apart.square() * (self._tokens * new / (self._tokens + new))
+        self._tokens += new
+        self._means += apart * (new / self._tokens)
+
+    def value(self) -> torch.Tensor:
+        """The variances, fp64 [C]."""
+        return self._deviations / max(self._tokens, 1)
+
+
 # What a score's or solver's `needs` may name. Another statistic adds one class and one line.
-INPUT_STATISTICS: dict[str, type[Accumulator]] = {"column_norms": ColumnNorms, "gram": Gram, "means": Means}
+INPUT_STATISTICS: dict[str, type[Accumulator]] = {
+    "column_norms": ColumnNorms,
+    "gram": Gram,
+    "means": Means,
+    "variances": Variances,
+}
 
 
 class InputStatistics:
@@ -87,21 +123,23 @@ class InputStatistics:
     def __init__(self, projections: Sequence[Projection], needs: Iterable[str]):
         self._projections = projections
         self._needs = tuple(needs)
-        self._handles: list = []
+        self._open = ExitStack()
         self._leaders: dict[str, str] = {}  # a projection, and the one whose accumulators hold its input
         self._accumulators: dict[str, dict[str, Accumulator]] = {}
+        self._tokens: dict[str, int] = {}  # how many each leader was given
         self._seen: list[tuple[torch.Tensor, str]] = []  # inputs of the present pass and whose they are
         self._mask: torch.Tensor | None = None
 
     def __enter__(self) -> "InputStatistics":
+        self._open.enter_context(watch_experts(self._projections, self._take_expert))
         for projection in self._projections:
-            hook = self._hook(projection)
-            self._handles.append(projection.module.register_forward_pre_hook(hook, with_kwargs=True))
+            if projection.expert is None:
+                handle = projection.module.register_forward_pre_hook(self._hook(projection), with_kwargs=True)
+                self._open.callback(handle.remove)
         return self
 
     def __exit__(self, *_: object) -> None:
-        while self._handles:
-            self._handles.pop().remove()
+        self._open.close()
         self._seen.clear()
 
     def begin(self, batch: Batch) -> None:
@@ -110,11 +148,15 @@ class InputStatistics:
         self._mask = None if bool(batch.mask.all()) else batch.mask.reshape(-1)
 
     def of(self, projection: Projection) -> dict[str, torch.Tensor]:
-        """The statistics of a projection's input. EspalierError if it never ran or a statistic is not finite."""
-        leader = self._leaders.get(projection.name)
-        if leader is None:
-            raise EspalierError(f"No calibration token reached {projection.name}: use more --samples or other text.")
-        values = {name: accumulator.value() for name, accumulator in self._accumulators[leader].items()}
+        """The statistics of a projection's input. EspalierError if it never ran or a statistic is not finite.
+
+        An expert that no token was sent to (`tokens` is 0) has those of the C unit vectors, which make all channels
+        equal: whatever reads them decides by the weights alone.
+        """
+        accumulators = self._accumulators.get(self._leaders.get(projection.name, ""))
+        if accumulators is None:
+            accumulators = self._of_unit_vectors(projection)
+        values = {name: accumulator.value() for name, accumulator in accumulators.items()}
         for name, value in values.items():
             if not bool(value.isfinite().all()):
                 raise EspalierError(
@@ -123,10 +165,30 @@ class InputStatistics:
                 )
         return values
 
+    def tokens(self, projection: Projection) -> int:
+        """How many tokens a projection was given, padding not counted."""
+        return self._tokens.get(self._leaders.get(projection.name, ""), 0)
+
     @property
     def distinct_inputs(self) -> int:
         """How many different inputs were seen."""
         return len(self._accumulators)
+
+    def _of_unit_vectors(self, projection: Projection) -> dict[str, Accumulator]:
+        if projection.expert is None:
+            raise EspalierError(f"No calibration token reached {projection.name}: use more --samples or other text.")
+        if not any(self.tokens(other) for other in self._projections if other.module is projection.module):
+            raise EspalierError(
+                f"The inputs of {projection.name} and of all experts beside it were not seen: "
+                f"{type(projection.module).__name__} runs them in a way that is not known; use --method magnitude."
+            )
+        accumulators = self._new_accumulators(projection.columns, projection.weight.device)
+        for accumulator in accumulators.values():
+            accumulator.add(torch.eye(projection.columns, device=projection.weight.device))
+        return accumulators
+
+    def _new_accumulators(self, columns: int, device: torch.device) -> dict[str, Accumulator]:
+        return {name: INPUT_STATISTICS[name](columns, device) for name in self._needs}
 
     def _hook(self, projection: Projection):
         def observe(module: torch.nn.Module, args: tuple, kwargs: dict) -> None:
@@ -136,18 +198,21 @@ class InputStatistics:
                 raise EspalierError(f"{projection.name} shares its input in some passes only, which is not supported.")
             if leader == projection.name:
                 self._seen.append((inputs, leader))
-                self._take(leader, inputs.detach())
+                tokens = inputs.detach().reshape(-1, inputs.shape[-1])
+                self._take(leader, tokens if self._mask is None else tokens[self._mask.to(tokens.device)])
 
         return observe
 
-    def _take(self, leader: str, inputs: torch.Tensor) -> None:
-        columns = inputs.shape[-1]
-        tokens = inputs.reshape(-1, columns)
+    def _take_expert(self, projection: Projection, inputs: torch.Tensor) -> None:
         if self._mask is not None:
-            tokens = tokens[self._mask.to(tokens.device)]
+            raise EspalierError("Experts were given padding among the tokens: make batches of windows of one length.")
+        self._leaders[projection.name] = projection.name
+        self._take(projection.name, inputs.reshape(-1, projection.columns))
+
+    def _take(self, leader: str, tokens: torch.Tensor) -> None:
         if leader not in self._accumulators:
-            kinds = {name: INPUT_STATISTICS[name] for name in self._needs}
-            self._accumulators[leader] = {name: kind(columns, inputs.device) for name, kind in kinds.items()}
+            self._accumulators[leader] = self._new_accumulators(tokens.shape[-1], tokens.device)
+        self._tokens[leader] = self._tokens.get(leader, 0) + len(tokens)
         for accumulator in self._accumulators[leader].values():
             accumulator.add(tokens)
 

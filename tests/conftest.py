@@ -17,6 +17,10 @@ LLAMA_LIKE = dict(
     hidden_size=32, intermediate_size=64, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2,
     max_position_embeddings=128,
 )  # fmt: skip
+LATENT = LLAMA_LIKE | dict(
+    num_key_value_heads=4, q_lora_rank=16, kv_lora_rank=16, qk_nope_head_dim=8, qk_rope_head_dim=4, v_head_dim=8,
+    n_routed_experts=4, num_experts_per_tok=2, n_shared_experts=1, moe_intermediate_size=24, first_k_dense_replace=1,
+)  # fmt: skip
 FAMILIES = {
     "llama": LLAMA_LIKE,
     "mistral": LLAMA_LIKE,
@@ -33,6 +37,28 @@ FAMILIES = {
         word_embed_proj_dim=32,
     ),
     "bloom": dict(hidden_size=32, n_layer=3, n_head=4),
+    "gemma": LLAMA_LIKE | dict(head_dim=8),
+    "gemma3_text": LLAMA_LIKE | dict(head_dim=8),
+    "phi": LLAMA_LIKE,
+    "smollm3": LLAMA_LIKE | dict(pad_token_id=1),
+    "olmo2": LLAMA_LIKE,
+    "stablelm": LLAMA_LIKE,
+    "granite": LLAMA_LIKE,
+    "gptj": dict(n_embd=32, n_layer=3, n_head=4, n_positions=128, rotary_dim=4),
+    "falcon": dict(hidden_size=32, num_hidden_layers=3, num_attention_heads=4, max_position_embeddings=128),
+    "mpt": dict(d_model=32, n_layers=3, n_heads=4, max_seq_len=128),
+    "cohere": LLAMA_LIKE,
+    "starcoder2": LLAMA_LIKE,
+    "glm4": LLAMA_LIKE | dict(head_dim=8, pad_token_id=1),
+    "mixtral": LLAMA_LIKE | dict(num_local_experts=4, num_experts_per_tok=2),
+    "qwen2_moe": LLAMA_LIKE | dict(
+        num_experts=4, num_experts_per_tok=2, moe_intermediate_size=24, shared_expert_intermediate_size=40
+    ),
+    "qwen3_moe": LLAMA_LIKE | dict(head_dim=8, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=24),
+    "olmoe": LLAMA_LIKE | dict(num_experts=4, num_experts_per_tok=2, pad_token_id=1),
+    "deepseek_v2": LATENT | dict(topk_method="greedy"),
+    "deepseek_v3": LATENT | dict(n_group=2, topk_group=1),
+    "gpt_oss": LLAMA_LIKE | dict(head_dim=8, num_local_experts=4, num_experts_per_tok=2),
 }  # fmt: skip
 TEXTS = [
     "The gardener ties the young branches to the wall and cuts what grows away from it.",
