@@ -19,8 +19,8 @@ class PruningConfig:
     method: a name of `pruning.registry.entries("method")`; None is the usual one of the structure.
     sparsity: fraction, 0 <= s < 1, of the prunable weights (of the blocks, for structure "layers"). None is 0.5, or
         what the pattern says.
-    pattern: "unstructured" (with ":row" or ":layer", what is compared), or "N:M" (N kept of every M consecutive
-        inputs), which fixes the sparsity at 1 - N/M.
+    pattern: "unstructured" (with ":row", ":layer" or ":global", what is compared), "block:RxC" (rectangles of outputs
+        by inputs), or "N:M" (N kept of every M consecutive inputs), which fixes the sparsity at 1 - N/M.
     structure: "none" (single weights) or "layers" (whole blocks); None is the structure the method is for.
     calibration: "embedded", "self", a text file or a Hub data set; read only if the method needs it.
     samples, sequence_length: how many windows of how many tokens; None is the model's context, at most 2048 tokens.
@@ -53,6 +53,7 @@ class PruningConfig:
         self._check_structure()
         self._check_pair()
         self._settle_sparsity()
+        self._check_shares()
         self._check_calibration()
 
     def as_dict(self) -> dict:
@@ -99,6 +100,21 @@ class PruningConfig:
             raise RequestError(
                 f"The pattern {self.pattern} means a sparsity of {implied:g}, not {self.sparsity:g}: "
                 "leave --sparsity away or choose another pattern."
+            )
+
+    def _check_shares(self) -> None:
+        pattern = self.parsed_pattern()
+        fixed = pattern.implied_sparsity is not None
+        if self.allocation != "uniform" and (fixed or pattern.across_layers):
+            why = "fixes the sparsity of every projection" if fixed else "shares out the sparsity itself"
+            raise RequestError(
+                f"The pattern {self.pattern} {why}, which leaves the allocation {self.allocation} nothing to do: "
+                "leave --allocation away or choose another pattern."
+            )
+        if self.schedule != "one-shot" and fixed:
+            raise RequestError(
+                f"The pattern {self.pattern} knows no sparsity in between for the schedule {self.schedule}: "
+                "leave --schedule away or choose another pattern."
             )
 
     def _check_calibration(self) -> None:

@@ -3,7 +3,9 @@
 * `parse(text) -> pattern | None`: the pattern a person wrote, None if it is another one; RequestError if it is this
   one written wrongly;
 * `implied_sparsity`: the fraction of zeros it fixes, or None;
-* `misfit(columns) -> str | None`: why it cannot lie on rows of that many inputs;
+* `across_layers`: whether the scores of all projections are compared, which decides each one's share;
+* `misfit(rows, columns) -> str | None`: why it cannot lie on a projection of that shape;
+* `unit(rows, group) -> int`: how many weights go together, the step of `dropped` (where no sparsity is implied);
 * `dropped(rows, columns, sparsity, group) -> int`: how many weights go, exactly;
 * `keep(scores, sparsity, group) -> mask`: the mask [R, C], True where the weight stays;
 * `rule(rows, columns, sparsity, group) -> str`: the same in words.

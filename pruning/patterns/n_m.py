@@ -23,6 +23,7 @@ class NM:
 
     kept: int
     of: int
+    across_layers = False
 
     @classmethod
     def parse(cls, text: str) -> NM | None:
@@ -40,7 +41,7 @@ class NM:
         """1 - N/M."""
         return 1 - self.kept / self.of
 
-    def misfit(self, columns: int) -> str | None:
+    def misfit(self, rows: int, columns: int) -> str | None:
         """Why it cannot lie on rows of `columns` inputs, if it cannot."""
         return f"{columns} inputs are no multiple of {self.of}" if columns % self.of else None
 

@@ -26,12 +26,13 @@ class SingleWeights:
         """Counts and rules per projection. RequestError where the pattern does not fit."""
         config = job.config
         pattern = config.parsed_pattern()
-        misfits = [(entry.name, why) for entry in job.anatomy.projections if (why := pattern.misfit(entry.columns))]
+        shapes = {entry.name: (entry.rows, entry.columns) for entry in job.anatomy.projections}
+        misfits = [(name, why) for name, shape in shapes.items() if (why := pattern.misfit(*shape))]
         if misfits:
             name, why = misfits[0]
             raise RequestError(
-                f"The pattern {config.pattern} does not fit {len(misfits)} of {len(job.anatomy.projections)} "
-                f"projections ({name}: {why}): choose another N:M or unstructured."
+                f"The pattern {config.pattern} does not fit {len(misfits)} of {len(shapes)} "
+                f"projections ({name}: {why}): choose another pattern, such as unstructured."
             )
         share = shares(job)
         projections = tuple(
@@ -48,7 +49,7 @@ class SingleWeights:
         if not plan.dropped:
             return plan
         entries = {entry.name: entry for entry in plan.projections}
-        walk = BlockWalk(job.model, job.anatomy.blocks, job.windows.batches) if job.needs else None
+        walk = job.walk() if job.needs else None
         count = len(job.anatomy.blocks)
         with walk or nullcontext():
             for index in range(count):
@@ -101,14 +102,18 @@ class SingleWeights:
         if not bool(weight.isfinite().all()):
             raise EspalierError(f"{projection.name} has weights that are not finite: fetch the model again.")
         solution = solve(job, weight.float(), Target(job.config.parsed_pattern(), entry.sparsity, job.method.group), statistics)
-        job.warnings += [f"{projection.name}: {warning}" for warning in solution.warnings]
         if job.undo_steps is not None:
-            job.undo_steps.append(partial(weight.copy_, weight.to("cpu", copy=True)))
+            job.undo_steps.append(partial(put_back, projection, weight.to("cpu", copy=True)))
         error = relative_error(weight.float(), solution.weight, statistics.get("gram"))
         weight.copy_(solution.weight)
         norms = statistics.get("column_norms")
         dead = 0 if norms is None else int((norms == 0).sum())
-        return entry.chosen(mask_hash(solution.keep), dead, error)
+        return entry.chosen(mask_hash(solution.keep), dead, error, solution.warnings)
+
+
+def put_back(projection: Projection, dense: torch.Tensor) -> None:
+    """Gives a projection its dense weight [R, C] again, wherever the module is by now."""
+    projection.weight.copy_(dense)
 
 
 def solve(job: Job, weight: torch.Tensor, target: Target, statistics: dict) -> Solution:

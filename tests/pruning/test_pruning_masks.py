@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from models.errors import RequestError
 from pruning.inspection import keeps_pattern
+from pruning.patterns.block import Block
 from pruning.patterns.n_m import NM
 from pruning.patterns.unstructured import Unstructured
 from pruning.scores.magnitude import magnitude
@@ -69,6 +70,44 @@ def test_n_m_keeps_exactly_n_of_every_m(rows, groups, shape, levels, seed):
     for group, mask in zip(scores.reshape(-1, of), keep.reshape(-1, of), strict=True):
         if kept < of:
             assert group[~mask].max() <= group[mask].min()
+
+
+@settings(deadline=None)
+@given(
+    high=st.integers(1, 4),
+    wide=st.integers(1, 4),
+    down=st.integers(1, 5),
+    across=st.integers(1, 5),
+    sparsity=st.sampled_from([0.0, 0.29, 0.5, 0.9, 0.99]),
+    levels=st.sampled_from([2, 10**6]),
+    seed=st.integers(0, 99),
+)
+def test_blocks_go_whole_and_the_lowest_first(high, wide, down, across, sparsity, levels, seed):
+    pattern = Block.parse(f"block:{high}x{wide}")
+    rows, columns = high * down, wide * across
+    assert pattern.misfit(rows, columns) is None
+    scores = scores_of(rows, columns, levels, seed)
+    keep = pattern.keep(scores, sparsity, "row")
+    assert int((~keep).sum()) == pattern.dropped(rows, columns, sparsity, "row")
+    gone, stay = [], []
+    for top in range(0, rows, high):
+        for left in range(0, columns, wide):
+            corner = keep[top : top + high, left : left + wide]
+            assert bool(corner.all()) or not bool(corner.any())
+            total = float(scores[top : top + high, left : left + wide].sum())
+            (stay if bool(corner.all()) else gone).append(total)
+    assert len(gone) == int(down * across * sparsity + 0.5)
+    if gone and stay:
+        assert max(gone) <= min(stay)
+
+
+def test_blocks_that_do_not_tile_say_which_side_is_wrong():
+    assert "6 outputs are no multiple of 4" in Block.parse("block:4x2").misfit(6, 8)
+    assert "9 inputs are no multiple of 2" in Block.parse("block:4x2").misfit(8, 9)
+    assert Block.parse("2:4") is None
+    for text in ("block:", "block:4", "block:0x4", "block:4x4x4"):
+        with pytest.raises(RequestError, match="block:RxC"):
+            Block.parse(text)
 
 
 def test_among_equals_the_leftmost_go():
