@@ -10,7 +10,7 @@ class ProjectionPlan:
     weight [rows, columns] loses `dropped` entries by `rule`; bytes are of the weight as it is stored. `mask_sha256`
     and `dead_inputs` (input channels that were zero on every calibration token) are known once the mask is chosen, and
     `error`, the relative squared error of the output on the calibration tokens, where a Gram matrix was collected;
-    `warnings` are what the solver found worth saying.
+    `tokens` is how many of them it was given, where text was read; `warnings` are what the solver found worth saying.
     """
 
     name: str
@@ -26,6 +26,7 @@ class ProjectionPlan:
     dead_inputs: int = 0
     mask_sha256: str | None = None
     error: float | None = None
+    tokens: int | None = None
     warnings: tuple[str, ...] = ()
 
     def chosen(

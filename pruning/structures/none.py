@@ -2,6 +2,7 @@
 
 import hashlib
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -88,6 +89,8 @@ class SingleWeights:
         if walk:
             with statistics:
                 walk.run(index, before=statistics.begin, tick=lambda done: tick(done / 2))
+            for projection in projections:
+                entries[projection.name] = replace(entries[projection.name], tokens=statistics.tokens(projection))
         chosen = [
             self._prune(job, projection, entries[projection.name], statistics.of(projection) if walk else {})
             for projection in projections
