@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 class Problem:
     """One projection to prune.
 
-    weight: the dense weight [R, C], fp32. scores: [R, C], fp32. target: the zeros it shall carry, with
-    `target.keep(scores)` for the mask. statistics: what the solver's and the method's `needs` name, by name.
+    weight: the dense weight [R, C], fp32. scores: [R, C], fp32, minus infinity where an earlier step of the schedule
+    dropped the weight, which must stay so. target: the zeros it shall carry, with `target.keep(scores)` for the mask.
+    statistics: what the solver's and the method's `needs` name, by name.
     """
 
     weight: Tensor

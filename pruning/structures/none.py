@@ -120,12 +120,16 @@ def put_back(projection: Projection, dense: torch.Tensor) -> None:
 
 
 def solve(job: Job, weight: torch.Tensor, target: Target, statistics: dict) -> Solution:
-    """Scores and solves one projection [R, C], step by step as the schedule says; every step begins with the last's."""
+    """Scores and solves one projection [R, C], step by step as the schedule says.
+
+    Every step scores the weights as the last one left them, what that dropped lying below all the rest, and solves
+    for the dense weights again, so that errors do not add up.
+    """
     steps = find("schedule", job.config.schedule).implementation(target.sparsity)
+    solution = Solution(weight, torch.ones_like(weight, dtype=torch.bool))
     for sparsity in steps:
-        scores = job.method.implementation(weight, statistics)
+        scores = job.method.implementation(solution.weight, statistics).masked_fill(~solution.keep, -torch.inf)
         solution = job.solver.implementation(Problem(weight, scores, target.at(sparsity), statistics))
-        weight = solution.weight
     return solution
 
 

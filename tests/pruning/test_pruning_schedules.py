@@ -1,0 +1,90 @@
+"""Schedules: the cubic curve, masks that only grow, what is refused."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.errors import RequestError
+from pruning import PruningConfig, prune
+from pruning.problem import Problem, Solution
+from pruning.registry import find
+from pruning.schedules.gradual import gradual
+from pruning.structures.none import solve
+from pruning.target import Target
+
+TEXTS = ["The gardener ties the young branches to the wall and cuts what grows away from it. " * 40]
+
+
+def refit(problem: Problem) -> Solution:
+    """The kept weights of every row by least squares, exactly."""
+    keep = problem.target.keep(problem.scores)
+    weight = torch.zeros_like(problem.weight)
+    gram = problem.statistics["gram"] + 1e-3 * torch.eye(problem.weight.shape[1])
+    for row, kept in enumerate(keep):
+        weight[row, kept] = torch.linalg.solve(gram[kept][:, kept], (problem.weight[row] @ gram)[kept])
+    return Solution(weight, keep)
+
+
+def test_the_curve_is_cubic_and_ends_exactly():
+    steps = gradual(0.7)
+    assert steps[-1] == 0.7
+    assert steps == sorted(steps)
+    assert steps == pytest.approx([0.7 * (1 - (1 - t / 5) ** 3) for t in (1, 2, 3, 4, 5)])
+
+
+@settings(deadline=None)
+@given(
+    rows=st.integers(1, 6),
+    columns=st.integers(4, 24),
+    sparsity=st.floats(0, 0.95),
+    pattern=st.sampled_from(["unstructured:row", "unstructured:layer", "block:1x2"]),
+    refitted=st.booleans(),
+    random_scores=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_what_went_in_a_step_stays_gone(rows, columns, sparsity, pattern, refitted, random_scores, seed):
+    columns -= columns % 2
+    generator = torch.Generator().manual_seed(seed)
+    weight = torch.randn(rows, columns, generator=generator)
+    inputs = torch.randn(40, columns, generator=generator) @ torch.randn(columns, columns, generator=generator)
+    solver = refit if refitted else find("solver", "none").implementation
+    solved = []
+
+    def remember(problem: Problem) -> Solution:
+        assert torch.equal(problem.weight, weight)
+        solved.append((problem, solver(problem)))
+        return solved[-1][1]
+
+    def noise(weight, statistics):
+        return torch.rand(weight.shape, generator=generator)  # blind to zeros
+
+    method = noise if random_scores else find("method", "magnitude").implementation
+    job = SimpleNamespace(
+        config=SimpleNamespace(schedule="gradual"),
+        method=SimpleNamespace(implementation=method),
+        solver=SimpleNamespace(implementation=remember),
+    )
+    target = Target(PruningConfig(pattern=pattern).parsed_pattern(), sparsity, "row")
+    last = solve(job, weight, target, {"gram": inputs.t() @ inputs})
+    masks = [solution.keep for _, solution in solved]
+    assert all(not bool((later & ~earlier).any()) for earlier, later in zip(masks, masks[1:], strict=False))
+    assert int((~last.keep).sum()) == target.dropped(rows, columns)
+
+
+def test_one_step_and_five_drop_as_many_of_a_real_model(tiny_model, tiny_tokenizer):
+    plans = {}
+    for schedule in ("one-shot", "gradual"):
+        model = tiny_model("llama")
+        config = PruningConfig(schedule=schedule, samples=2, sequence_length=32)
+        plans[schedule] = prune(model, tiny_tokenizer, config, TEXTS).plan
+    assert plans["gradual"].dropped == plans["one-shot"].dropped
+    # Without a solver that changes weights nothing new is learnt on the way.
+    assert plans["gradual"] == plans["one-shot"]
+
+
+def test_n_m_has_nothing_in_between():
+    with pytest.raises(RequestError, match="pattern 2:4 knows no sparsity in between for the schedule gradual"):
+        PruningConfig(pattern="2:4", schedule="gradual")
