@@ -4,18 +4,30 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from models.progress import format_seconds
 from models.units import format_bytes, format_count, format_percent
 
 if TYPE_CHECKING:
-    from pruning.inspection import Inspection
+    from pruning.capability import Capability
+    from pruning.forecast import Forecast
+    from pruning.inspection import Found, Inspection
     from pruning.plan import Plan
     from pruning.registry import Entry
     from pruning.report import Report
 
 
-def plan_text(plan: "Plan") -> str:
-    """What will go, one line per block."""
-    return "\n".join([_settings(plan), "", *_plan_lines(plan)])
+def plan_text(plan: "Plan", forecast: "Forecast") -> str:
+    """What will go, one line per block, and what it will take."""
+    parts = [
+        f"model {format_bytes(forecast.model_bytes)}",
+        f"statistics of one block {format_bytes(forecast.statistics_bytes)}",
+        f"activations {format_bytes(forecast.activation_bytes)} ({forecast.activations})",
+    ]
+    lines = [
+        f"Forecast: about {format_bytes(forecast.memory_bytes)} of memory ({', '.join(parts)}) and "
+        f"{format_seconds(forecast.seconds)}, without loading and saving."
+    ]
+    return "\n".join([_settings(plan), "", *_plan_lines(plan), "", *lines])
 
 
 def report_text(report: "Report", out: str) -> str:
@@ -29,32 +41,26 @@ def report_text(report: "Report", out: str) -> str:
         ("zeros among prunable", format_percent(before.sparsity, 2), format_percent(after.sparsity, 2)),
     ]
     lines = [_settings(report.plan), "", *_table(rows), "", *_plan_lines(report.plan), "", report.note]
+    if report.dense_perplexity is not None:
+        lines.append(f"Before: perplexity {report.dense_perplexity:.4g} on the first calibration tokens.")
     lines += [f"Note: {warning}" for warning in report.warnings]
     return "\n".join([*lines, f"Saved to {out} in {report.seconds:.1f} s of pruning; loaded again and checked."])
 
 
 def inspection_text(inspection: "Inspection") -> str:
-    """What the files hold, one line per block, with the share of zeros of every role."""
-    census = inspection.census
+    """What can be pruned, and what the files hold: one line per block, with the share of zeros of every role."""
+    capability = inspection.capability
     lines = [
-        f"{inspection.model}: {inspection.family}, {inspection.blocks} blocks, "
-        f"{format_count(census.parameters)} parameters, {format_count(census.nonzero)} not zero, "
-        f"{format_bytes(census.bytes)}",
-        f"{format_percent(census.sparsity, 2)} of the {format_count(census.prunable)} prunable weights are zero",
+        f"{inspection.model}: {inspection.family} ({capability.architecture}), {inspection.blocks} blocks, "
+        f"{format_count(capability.parameters)} parameters",
         "",
+        *_capability_lines(capability),
+        "",
+        *(_census_lines(inspection) if inspection.census else [f"Zeros were not counted: {inspection.not_counted}"]),
     ]
-    header = ("block", *dict.fromkeys(found.role for found in inspection.projections), "pattern")
-    rows = [header]
-    for block, group in groupby(inspection.projections, key=lambda found: found.block):
-        found = list(group)
-        shares = {entry.role: format_percent(entry.sparsity, 2) for entry in found}
-        patterns = {entry.pattern for entry in found}
-        pattern = patterns.pop() if len(patterns) == 1 else None
-        rows.append((str(block), *(shares.get(role, "") for role in header[1:-1]), pattern or "-"))
-    lines += _table(rows)
     if inspection.removed_blocks:
         lines += ["", f"Blocks removed from the dense model: {_indices(inspection.removed_blocks)}"]
-    if inspection.record is not None:
+    if inspection.agrees is not None:
         dense = inspection.record["dense"]
         verdict = "agrees with" if inspection.agrees else "DOES NOT agree with"
         lines += ["", f"pruning.json (pruned from {dense['id']}, {dense['revision']}) {verdict} the files."]
@@ -70,6 +76,50 @@ def methods_text(entries: Iterable["Entry"]) -> str:
     return "\n".join(lines)
 
 
+def _capability_lines(capability: "Capability") -> list[str]:
+    rows = [("role", "count", "outputs x inputs", "parameters", "share", "stored")]
+    for role in capability.roles:
+        shapes = ", ".join(f"{rows}x{columns}" for rows, columns in role.shapes)
+        share = format_percent(role.share)
+        rows.append((role.role, str(role.count), shapes, format_count(role.parameters), share, ", ".join(role.storage)))
+    kept = [f"{kind} {format_count(count)}" for kind, count in capability.never_pruned.items() if count]
+    fitting = [name for name, fits in capability.patterns.items() if fits == capability.projections]
+    partly = [f"{name} ({fits})" for name, fits in capability.patterns.items() if fits < capability.projections]
+    lines = [
+        f"Can be pruned: {format_count(capability.prunable)} parameters "
+        f"({format_percent(capability.prunable / capability.parameters)}) in {capability.projections} projections",
+        *_table(rows),
+        f"Never pruned: {'; '.join(kept)}",
+        f"Patterns that fit every projection: {', '.join(fitting)}",
+    ]
+    if partly:
+        lines.append(f"Patterns that fit only so many of the {capability.projections}: {', '.join(partly)}")
+    if capability.experts:
+        lines.append(f"Experts: {capability.experts} a block, each with projections of its own")
+    return lines
+
+
+def _census_lines(inspection: "Inspection") -> list[str]:
+    census = inspection.census
+    roles = dict.fromkeys(found.role for found in inspection.projections)
+    rows = [("block", *roles, "pattern")]
+    for block, group in groupby(inspection.projections, key=lambda found: found.block):
+        found = list(group)
+        patterns = {entry.pattern for entry in found}
+        pattern = patterns.pop() if len(patterns) == 1 else None
+        rows.append((str(block), *(_share([entry for entry in found if entry.role == role]) for role in roles), pattern or "-"))
+    return [
+        f"{format_percent(census.sparsity, 2)} of the {format_count(census.prunable)} prunable weights are zero "
+        f"({format_count(census.nonzero)} parameters are not, of {format_bytes(census.bytes)})",
+        *_table(rows),
+    ]
+
+
+def _share(found: Sequence["Found"]) -> str:
+    weights = sum(entry.rows * entry.columns for entry in found)
+    return format_percent(sum(entry.zeros for entry in found) / weights, 2) if weights else ""
+
+
 def _settings(plan: "Plan") -> str:
     pattern = "" if plan.blocks else f", {plan.pattern}"
     return f"{plan.method}, structure {plan.structure}{pattern}, sparsity {format_percent(plan.sparsity)}"
@@ -81,14 +131,15 @@ def _plan_lines(plan: "Plan") -> list[str]:
         influence = [f"  block {index:>3}  {score:.4f}" for index, score in enumerate(plan.blocks.scores)]
         removed = _indices(plan.blocks.removed) or "none"
         return [f"blocks removed: {removed} (of {plan.blocks.count}; blocks {sizes})", *influence]
-    rows = [("block", "weights", "go", "share", "rules")]
+    rows = [("block", "weights", "go", "share", "bytes", "rules")]
     for block, group in groupby(plan.projections, key=lambda entry: entry.block):
         entries = list(group)
         weights = sum(entry.rows * entry.columns for entry in entries)
         dropped = sum(entry.dropped for entry in entries)
         share = format_percent(dropped / weights, 2)
         rules = "; ".join(dict.fromkeys(entry.rule for entry in entries))
-        rows.append((str(block), format_count(weights), format_count(dropped), share, rules))
+        sizes = [format_bytes(sum(getattr(entry, name) for entry in entries)) for name in ("bytes_before", "bytes_after")]
+        rows.append((str(block), format_count(weights), format_count(dropped), share, " -> ".join(sizes), rules))
     return _table(rows)
 
 

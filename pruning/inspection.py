@@ -1,18 +1,21 @@
-"""What a model folder holds, read from its tensors: zeros per projection, and blocks, whoever pruned it."""
+"""What a model is made of, and what its tensors hold: zeros per projection, and blocks, whoever pruned it."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from models import load
 from models.errors import RequestError
 from models.files import read_json
 from models.loading import check_folder
+from models.memory import OutOfMemory
 from models.source import locate
 from models.weights import tensor_headers
+from pruning.capability import Capability, skeleton, take_capability
 from pruning.census import Census, count_nonzero, take_census
-from pruning.roles import find_anatomy
+from pruning.roles import Projection, find_anatomy
 from pruning.saving import RECORD
 
 DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
@@ -34,16 +37,19 @@ class Found:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What the files of a model hold, and what `pruning.json` beside them says (None where there is none).
+    """What can be pruned in a model, what its files hold, and what `pruning.json` beside them says.
 
-    agrees: whether the record's zeros and blocks are those of the files; None without a record.
+    Where the weights could not be read, `not_counted` says why, and `census` is None. record: None where there is
+    none. agrees: whether the record's zeros and blocks are those of the files; None without either.
     """
 
     model: str
     family: str
     blocks: int
-    census: Census
+    capability: Capability
+    census: Census | None
     projections: tuple[Found, ...]
+    not_counted: str | None
     record: dict | None
     agrees: bool | None
 
@@ -55,29 +61,37 @@ class Inspection:
     def as_dict(self) -> dict:
         """The inspection as JSON types; of the record only what was asked for and of which model."""
         value = asdict(self)
+        value["capability"] = self.capability.as_dict()
         value["projections"] = list(value["projections"])
-        value["sparsity"] = self.census.sparsity
+        value["sparsity"] = self.census and self.census.sparsity
         value["removed_blocks"] = self.removed_blocks
         value["record"] = self.record and {name: self.record[name] for name in ("created", "dense", "config", "note")}
         return value
 
 
 def inspect(name: str) -> Inspection:
-    """Reads MODEL's tensors, in the dtype they are stored in, and counts. Errors as in `models.load`."""
+    """Reports what can be pruned in MODEL, then reads its tensors, in the dtype they are stored in, and counts.
+
+    The report needs only the configuration: it is given, too, for weights that do not fit into memory or are not
+    there. Otherwise errors as in `models.load`; UnknownArchitecture, before any weight is read.
+    """
     source = locate(name)
     check_folder(source)
-    loaded = load(name, device="cpu", dtype=_stored_dtype(source.folder, name))
-    anatomy = find_anatomy(loaded.model)
-    found = tuple(_count(projection) for projection in anatomy.projections)
+    empty = skeleton(source.folder)
+    capability = take_capability(empty)
     record = _read_record(source.folder / RECORD)
+    model, not_counted = _load(name, source.folder)
+    found = tuple(_count(projection) for projection in find_anatomy(model).projections) if model else ()
     return Inspection(
         model=name,
-        family=loaded.description.family,
-        blocks=len(anatomy.blocks),
-        census=take_census(loaded.model),
+        family=empty.config.get_text_config().model_type,
+        blocks=capability.blocks,
+        capability=capability,
+        census=take_census(model) if model else None,
         projections=found,
+        not_counted=not_counted,
         record=record,
-        agrees=None if record is None else _agrees(record, len(anatomy.blocks), found),
+        agrees=None if record is None or model is None else _agrees(record, capability.blocks, found),
     )
 
 
@@ -92,7 +106,17 @@ def keeps_pattern(weight: torch.Tensor) -> str | None:
     return f"{best[0]}:{best[1]}" if best else None
 
 
-def _count(projection) -> Found:
+def _load(name: str, folder: Path) -> tuple[nn.Module | None, str | None]:
+    """The model on the CPU, or why its weights are not read."""
+    if not any(folder.glob("*.safetensors")):
+        return None, "the folder holds no safetensors."
+    try:
+        return load(name, device="cpu", dtype=_stored_dtype(folder, name)).model, None
+    except OutOfMemory as error:
+        return None, str(error)
+
+
+def _count(projection: Projection) -> Found:
     weight = projection.weight
     zeros = weight.numel() - count_nonzero(weight)
     return Found(
