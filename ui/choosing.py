@@ -13,7 +13,7 @@ from models.progress import format_seconds
 from models.units import format_percent
 from ui.complaints import explain, warn
 from ui.desk import ONE_AT_A_TIME, PRIVATE, Desk, Task, Updates
-from ui.engine import UNSTRUCTURED, Engine, Method, Settings, Twin, pattern_sparsity
+from ui.engine import NO_SOLVER, UNSTRUCTURED, Engine, Method, Settings, Twin, pattern_sparsity
 from ui.html import note, number, progress_bar, short_name
 from ui.panes import Buttons
 from ui.streaming import Pacer
@@ -43,23 +43,33 @@ def build_choices(desk: Desk) -> gr.HTML:
             list(first.patterns), value=UNSTRUCTURED, label=label("pattern"), filterable=False, scale=2, min_width=150,
             elem_id="pattern",
         )  # fmt: skip
+        solver = gr.Dropdown(
+            list(first.solvers), value=NO_SOLVER, label=label("solver"), filterable=False, scale=2, min_width=130,
+            elem_id="solver",
+        )  # fmt: skip
         with gr.Column(scale=1, min_width=150, elem_classes="acts"):
             prune = gr.Button(label("prune"), variant="primary", elem_id="prune")
             cancel = gr.Button(label("cancel"), interactive=False, elem_id="cancel")
     hint = gr.HTML(note(first.summary, "quiet"), elem_id="method-hint", apply_default_css=False)
     shown = gr.HTML(elem_id="strip", apply_default_css=False)
 
-    def adapt(method_name: str, pattern_name: str, request: gr.Request) -> Updates:
+    def adapt(method_name: str, pattern_name: str, solver_name: str, request: gr.Request) -> Updates:
         chosen = next(m for m in methods if m.name == method_name)
         kept = pattern_name if pattern_name in chosen.patterns else UNSTRUCTURED
         fixed = bool(chosen.patterns) and pattern_sparsity(kept) is not None
         return {
             sparsity: gr.update(visible=not fixed, label=label("sparsity" if chosen.patterns else "share_of_blocks")),
             pattern: gr.update(visible=bool(chosen.patterns), value=kept),
+            solver: gr.update(
+                visible=len(chosen.solvers) > 1,
+                choices=list(chosen.solvers),
+                value=solver_name if solver_name in chosen.solvers else NO_SOLVER,
+            ),
             hint: note(hint_text(chosen, kept, words_of(request)), "quiet"),
         }
 
-    gr.on([method.input, pattern.input], adapt, [method, pattern], [sparsity, pattern, hint], queue=False, **PRIVATE)
+    shaped = [sparsity, pattern, solver, hint]
+    gr.on([method.input, pattern.input], adapt, [method, pattern, solver], shaped, queue=False, **PRIVATE)
 
     def run(words: Words, stop: threading.Event, now: Visit, name: str, *chosen: Any) -> Iterator[Updates | None]:
         settings = settings_of(methods, *chosen)
@@ -78,7 +88,7 @@ def build_choices(desk: Desk) -> gr.HTML:
 
     buttons = Buttons(prune, cancel)
     task = Task("prune", run, failed)
-    desk.wire(prune, buttons, task, [visit, model, method, sparsity, pattern], [visit, shown])
+    desk.wire(prune, buttons, task, [visit, model, method, sparsity, pattern, solver], [visit, shown])
     desk.wire_stop(buttons, task.name)
 
     def change_model(now: Visit, model_name: str, request: gr.Request) -> Iterator[dict]:
@@ -104,10 +114,14 @@ def build_choices(desk: Desk) -> gr.HTML:
     return shown
 
 
-def settings_of(methods: Sequence[Method], method: str, percent: float, pattern: str) -> Settings:
-    """The settings of a request; a method that removes whole blocks has no pattern. RequestError if impossible."""
-    weighs_blocks = any(known.name == method and not known.patterns for known in methods)
-    return Settings(method, percent / 100, UNSTRUCTURED if weighs_blocks else pattern)
+def settings_of(methods: Sequence[Method], method: str, percent: float, pattern: str, solver: str) -> Settings:
+    """The settings of a request; a method that removes whole blocks has no pattern and no solver.
+
+    RequestError if they are impossible.
+    """
+    if any(known.name == method and not known.patterns for known in methods):
+        return Settings(method, percent / 100)
+    return Settings(method, percent / 100, pattern, solver)
 
 
 def follow_pruning(

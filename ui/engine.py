@@ -16,16 +16,21 @@ if TYPE_CHECKING:
     from models import Loaded
 
 UNSTRUCTURED = "unstructured"  # the pattern that every method of single weights can make
+NO_SOLVER = "none"  # the weights that stay keep their values
 
 
 @dataclass(frozen=True)
 class Method:
-    """A pruning method to choose: its name, its one line, the structure it removes, and the patterns it can make."""
+    """A pruning method to choose: its name, its one line, the structure it removes, the patterns and solvers it takes.
+
+    `solvers` are those that can work with its scores, `none` first.
+    """
 
     name: str
     summary: str
     structure: str
     patterns: tuple[str, ...]  # empty for a method that removes whole blocks: it has no pattern
+    solvers: tuple[str, ...] = (NO_SOLVER,)
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,7 @@ class Settings:
     method: str = "wanda"
     sparsity: float = 0.5
     pattern: str = UNSTRUCTURED
+    solver: str = NO_SOLVER
 
     def __post_init__(self) -> None:
         if (share := pattern_sparsity(self.pattern)) is not None:

@@ -65,8 +65,8 @@ class LocalEngine:
         # The heavy half of the program, which a start without a twin need not wait for.
         from pruning import PruningConfig, prune
 
-        config = PruningConfig(settings.method, settings.sparsity, settings.pattern)
-        key = f"{model} {settings.method} {settings.sparsity:.4g} {settings.pattern}"
+        config = PruningConfig(settings.method, settings.sparsity, settings.pattern, solver=settings.solver)
+        key = f"{model} {settings.method} {settings.sparsity:.4g} {settings.pattern} {settings.solver}"
         if (known := self._twins.get(key)) is not None:
             return known
         dense = self.dense(model)

@@ -1,8 +1,8 @@
-"""The pruning methods as the page offers them: the registry's, each with the patterns that make sense with it."""
+"""The pruning methods as the page offers them: the registry's, each with the patterns and solvers that make sense with it."""
 
 from functools import cache
 
-from ui.engine import UNSTRUCTURED, Method
+from ui.engine import NO_SOLVER, UNSTRUCTURED, Method
 
 
 @cache
@@ -13,9 +13,14 @@ def methods_of_registry() -> tuple[Method, ...]:
     entries = catalogue()
     spelled = [name for entry in entries if entry.kind == "pattern" for name in entry.examples or (entry.name,)]
     patterns = tuple(sorted(spelled, key=lambda name: name != UNSTRUCTURED))
-    methods = [
-        Method(entry.name, entry.summary, entry.structure, patterns if entry.structure == "none" else ())
-        for entry in entries
-        if entry.kind == "method"
-    ]
+    solvers = sorted((entry for entry in entries if entry.kind == "solver"), key=lambda entry: entry.name != NO_SOLVER)
+    methods = []
+    for entry in entries:
+        if entry.kind != "method":
+            continue
+        if entry.structure == "none":
+            fitting = tuple(solver.name for solver in solvers if solver.methods is None or entry.name in solver.methods)
+            methods.append(Method(entry.name, entry.summary, entry.structure, patterns, fitting))
+        else:
+            methods.append(Method(entry.name, entry.summary, entry.structure, ()))
     return tuple(sorted(methods, key=lambda method: (method.structure != "none", method.name != "wanda")))

@@ -31,7 +31,7 @@ def test_the_endpoints_are_these_and_are_documented(client):
     assert set(named) == {"/generate", "/classify", "/answer", "/prune", "/models"}
     for name, endpoint in named.items():
         assert len(endpoint["description"]) > 60, name
-    assert [p["parameter_name"] for p in named["/prune"]["parameters"]] == ["method", "sparsity", "pattern", "model"]
+    assert [p["parameter_name"] for p in named["/prune"]["parameters"]] == ["method", "sparsity", "pattern", "model", "solver"]
     assert all(p["type"]["type"] in ("string", "integer", "number") for e in named.values() for p in e["parameters"])
 
 
@@ -75,7 +75,7 @@ def test_answer_keeps_to_one_line(client):
 
 def test_prune_says_what_changed_and_models_lists_it(client):
     made = client.predict(method="magnitude", sparsity=0.5, pattern="2:4", api_name="/prune")
-    assert made["settings"] == {"method": "magnitude", "sparsity": 0.5, "pattern": "2:4"}
+    assert made["settings"] == {"method": "magnitude", "sparsity": 0.5, "pattern": "2:4", "solver": "none"}
     assert made["change"]["nonzero"] == [100, 50] and made["change"]["perplexity"][1]["value"] == 12.0
     known = client.predict(api_name="/models")
     assert known["models"] == ["tiny"] and [twin["key"] for twin in known["pruned"]] == [made["key"]]

@@ -114,10 +114,10 @@ def test_the_strip_shows_the_figures_or_an_invitation(fake_engine):
     assert "省" in strip_of(engine, visit, Words("zh"))
 
 
-def test_a_method_for_blocks_gets_no_pattern(fake_engine):
+def test_a_method_for_blocks_gets_no_pattern_and_no_solver(fake_engine):
     methods = fake_engine().methods()
-    assert settings_of(methods, "block-influence", 30, "2:4") == Settings("block-influence", 0.3)
-    assert settings_of(methods, "magnitude", 30, "2:4") == Settings("magnitude", 0.5, "2:4")
+    assert settings_of(methods, "block-influence", 30, "2:4", "refit") == Settings("block-influence", 0.3)
+    assert settings_of(methods, "magnitude", 30, "2:4", "refit") == Settings("magnitude", 0.5, "2:4", "refit")
 
 
 def test_stop_finds_a_run_from_the_moment_it_was_announced():

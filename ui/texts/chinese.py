@@ -8,6 +8,7 @@ CHINESE = {
     "sparsity": "稀疏度，%",
     "share_of_blocks": "移除的层，%",
     "pattern": "模式",
+    "solver": "求解器",
     "prune": "剪枝",
     "cancel": "取消",
     "pattern_fixes": "模式 {pattern}：每 {of} 个连续权重保留 {kept} 个，即 {percent} 为零。",

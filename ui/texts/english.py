@@ -10,6 +10,7 @@ ENGLISH = {
     "sparsity": "Sparsity, %",
     "share_of_blocks": "Blocks removed, %",
     "pattern": "Pattern",
+    "solver": "Solver",
     "prune": "Prune",
     "cancel": "Cancel",
     "pattern_fixes": "The pattern {pattern} keeps {kept} of every {of} consecutive weights: {percent} zeros.",

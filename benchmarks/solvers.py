@@ -1,0 +1,218 @@
+"""Every solver on real models: the error of each layer on held-out tokens, and the perplexity of the whole model.
+
+    python benchmarks/solvers.py --source DATA [--llama2c CHECKPOINT VOCABULARY] [--patterns 0.5 2:4] [--windows 128]
+
+On the embedded model, calibrated on Wikipedia articles it was trained on and measured on held-out ones and on WikiText-2
+test; with --llama2c also on a llama2.c model, calibrated on the first two thirds of the stories of DATA and measured on the rest.
+`DATA` is the folder of `training/README.md`. All contenders have the same calibration windows.
+
+The layer error is ||X(W - V)^T||^2 / ||X W^T||^2 with X the dense model's own inputs on held-out tokens and V the pruned
+weight, each layer pruned by itself; its geometric mean over all projections is shown. The perplexity is that of the
+model pruned from end to end by `pruning.prune`. Stores benchmarks/results/solvers/results.json.
+"""
+
+import argparse
+import copy
+import json
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from math import exp, log
+from pathlib import Path
+
+import numpy as np
+import torch
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+
+from evals import statistics
+from evals.data import Text
+from evals.environment import environment
+from evals.perplexity import Scored, score, summarise
+from models import Loaded, load
+from models.files import write_json
+from models.llama2c import convert
+from models.progress import silent, terminal_bar
+from pruning import PruningConfig, prune
+from pruning.job import Job
+from pruning.roles import find_anatomy
+from pruning.sharing import take_measures
+from pruning.structures.none import relative_error, solve
+from pruning.target import Target
+from pruning.windows import calibration_windows
+from training.sources import open_text
+
+OUT = Path(__file__).parent / "results" / "solvers"
+CONTENDERS = {  # method and solver
+    "magnitude": ("magnitude", "none"),
+    "wanda": ("wanda", "none"),
+    "ria": ("ria", "none"),
+    "sparsegpt": ("obs", "sparsegpt"),
+    "wanda + refit": ("wanda", "refit"),
+    "alps": ("wanda", "alps"),
+    "exchange": ("wanda", "exchange"),
+}
+REFERENCE = "sparsegpt"
+PATTERNS = ("0.5", "0.6", "0.7", "2:4", "4:8")
+LEAST_ARTICLE = 2000  # characters; shorter ones are lists and stubs
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model, the texts it is calibrated on, and those it is measured on."""
+
+    name: str
+    loaded: Loaded
+    calibration: list[str]
+    measured: list[Text]
+
+
+def embedded(source: Path) -> Subject:
+    """The embedded model, fp32, so that what bf16 rounds off does not blur the solvers."""
+    with open_text(source / "wikipedia_en_2015/train.jsonl.xz") as file:
+        articles = (json.loads(line)["text"] for line in file)
+        calibration = list(islice((text for text in articles if len(text) >= LEAST_ARTICLE), 400))
+    with open_text(source / "wikipedia_en_2015/heldout.jsonl.gz") as file:
+        wikipedia = "\n\n".join(json.loads(line)["text"] for line in file)
+    with open_text(source / "wikitext2/wiki.test.raw.gz") as file:
+        wikitext = file.read()
+    measured = [Text("wikipedia_heldout", wikipedia), Text("wikitext2_test_raw", wikitext)]
+    return Subject("embedded", load("embedded", dtype="float32"), calibration, measured)
+
+
+def llama2c(source: Path, checkpoint: str, vocabulary: str) -> Subject:
+    """A model of llama2.c on stories."""
+    with tempfile.TemporaryDirectory() as folder:
+        convert(checkpoint, vocabulary, Path(folder) / "model")
+        loaded = load(str(Path(folder) / "model"), dtype="float32")
+    with open_text(source / "tinystories/tinystories_cased_196k.txt.gz") as file:
+        paragraphs = file.read().split("\n\n")
+    cut = len(paragraphs) * 2 // 3
+    text = Text("stories", "\n\n".join(paragraphs[cut:]))
+    return Subject(Path(checkpoint).stem, loaded, ["\n\n".join(paragraphs[:cut])], [text])
+
+
+def settings(pattern: str, contender: str, windows: int) -> PruningConfig:
+    """A sparsity or an N:M pattern with one of CONTENDERS."""
+    method, solver = CONTENDERS[contender]
+    aim = {"pattern": pattern} if ":" in pattern else {"sparsity": float(pattern)}
+    return PruningConfig(method=method, solver=solver, samples=windows, **aim)
+
+
+def grams(subject: Subject, texts: list[str], config: PruningConfig) -> dict[str, torch.Tensor]:
+    """The Gram matrix of every projection's inputs in the dense model, by the projection's name."""
+    model, tokenizer, _ = subject.loaded
+    windows = partial(calibration_windows, model, tokenizer, config, texts)
+    job = Job(model, find_anatomy(model), config, windows, silent)
+    return take_measures(job, lambda weight, values: values["gram"].clone(), ("gram",))
+
+
+def layer_errors(subject: Subject, config: PruningConfig, seen: dict, held_out: dict) -> dict[str, float]:
+    """The relative error of every projection on held-out tokens, each pruned by itself."""
+    model = subject.loaded.model
+    anatomy = find_anatomy(model)
+    job = Job(model, anatomy, config, lambda: None, silent)
+    errors = {}
+    for projection in anatomy.projections:
+        gram = seen[projection.name]
+        values = {"gram": gram, "column_norms": gram.diagonal().double().sqrt()}
+        target = Target(config.parsed_pattern(), config.sparsity, job.method.group)
+        weight = projection.weight.float()
+        errors[projection.name] = relative_error(weight, solve(job, weight, target, values).weight, held_out[projection.name])
+    return errors
+
+
+def scored(loaded: Loaded, texts: list[Text], most: int) -> dict[str, Scored]:
+    """The token losses of each text."""
+    return {text.id: score(loaded, text, most=most) for text in texts}
+
+
+def excess(losses: dict[str, Scored], other: dict[str, Scored], dense: dict[str, Scored]) -> Iterator[tuple[str, dict]]:
+    """Per text: the loss that a model has over the dense one as a share of what another has, with its interval."""
+    for text, now in losses.items():
+        base = dense[text].losses.mean(axis=1)
+        share = statistics.ratio_of_sums(now.losses.mean(axis=1) - base, other[text].losses.mean(axis=1) - base)
+        yield text, {"value": share.value, "interval": share.interval, "n": share.n}
+
+
+def measure(subject: Subject, pattern: str, options: argparse.Namespace, dense: dict[str, Scored], tick) -> Iterator[dict]:
+    """One row for each contender at one pattern."""
+    plain = settings(pattern, "wanda", options.windows)
+    seen = grams(subject, subject.calibration, plain)
+    held_out = grams(subject, [subject.measured[0].text], plain)
+    errors, losses, seconds = {}, {}, {}
+    for number, contender in enumerate(CONTENDERS):
+        tick(number / len(CONTENDERS), f"{subject.name} {pattern} {contender}")
+        config = settings(pattern, contender, options.windows)
+        errors[contender] = layer_errors(subject, config, seen, held_out)
+        twin = subject.loaded._replace(model=copy.deepcopy(subject.loaded.model))
+        report = prune(twin.model, twin.tokenizer, config, subject.calibration, undoable=False)
+        losses[contender], seconds[contender] = scored(twin, subject.measured, options.most), report.seconds
+    for contender in CONTENDERS:
+        ratios = [log(errors[contender][name] / errors[REFERENCE][name]) for name in errors[contender]]
+        yield {
+            "model": subject.name,
+            "pattern": pattern,
+            "contender": contender,
+            "layer_error": exp(np.mean([log(value) for value in errors[contender].values()])),
+            "layer_error_ratio": _as_dict(statistics.mean(np.array(ratios)), exp),
+            "worst_ratio": exp(max(ratios)),
+            "perplexity": {text: _spread(summarise(now)[0]) for text, now in losses[contender].items()},
+            "excess_over_wanda": dict(excess(losses[contender], losses["wanda"], dense)),
+            "excess_over_sparsegpt": dict(excess(losses[contender], losses[REFERENCE], dense)),
+            "seconds": seconds[contender],
+        }
+
+
+def _as_dict(estimate: statistics.Estimate, scale) -> dict:
+    return {"value": scale(estimate.value), "interval": [scale(end) for end in estimate.interval], "n": estimate.n}
+
+
+def _spread(measurement) -> dict:
+    return {"value": measurement.value, "interval": measurement.interval, "n": measurement.n}
+
+
+def main() -> None:
+    """Measures, prints a line a row, and stores."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--source", type=Path, required=True, help="the data folder of training/README.md")
+    parser.add_argument("--llama2c", nargs=2, metavar=("CHECKPOINT", "VOCABULARY"))
+    parser.add_argument("--patterns", nargs="+", default=list(PATTERNS), metavar="P", help="sparsities and N:M patterns")
+    parser.add_argument("--windows", type=int, default=128, help="calibration windows")
+    parser.add_argument("--most", type=int, default=300, help="windows that are measured, of each text")
+    options = parser.parse_args()
+    subjects = [embedded(options.source)]
+    if options.llama2c:
+        subjects.append(llama2c(options.source, *options.llama2c))
+    bar, rows, dense_rows = terminal_bar(), [], {}
+    for subject in subjects:
+        dense = scored(subject.loaded, subject.measured, options.most)
+        dense_rows[subject.name] = {text: _spread(summarise(now)[0]) for text, now in dense.items()}
+        for pattern in options.patterns:
+            for row in measure(subject, pattern, options, dense, bar):
+                rows.append(row)
+                words = "  ".join(f"{text} {entry['value']:.2f}" for text, entry in row["perplexity"].items())
+                shares = "  ".join(f"{entry['value']:.2f}" for entry in row["excess_over_wanda"].values())
+                print(
+                    f"{subject.name} {pattern:>4} {row['contender']:14} error {row['layer_error']:.5f} "
+                    f"({row['layer_error_ratio']['value']:.2f} of SparseGPT's)  {words}  excess {shares}  "
+                    f"{row['seconds']:.1f} s",
+                    flush=True,
+                )
+    document = {
+        "schema_version": 1,
+        "command": " ".join(sys.argv),
+        "environment": environment(),
+        "protocol": {"windows": options.windows, "measured_windows": options.most, "dtype": "float32"},
+        "dense": dense_rows,
+        "results": rows,
+    }
+    write_json(OUT / "results.json", document)
+
+
+if __name__ == "__main__":
+    main()
