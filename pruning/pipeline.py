@@ -12,7 +12,7 @@ from pruning.job import Job
 from pruning.plan import Plan
 from pruning.registry import find
 from pruning.report import Report
-from pruning.roles import find_anatomy
+from pruning.roles import EXPERT_ROLES, find_anatomy
 from pruning.windows import Windows, calibration_windows
 
 
@@ -83,5 +83,11 @@ def _warnings(job: Job, plan: Plan) -> tuple[str, ...]:
         warnings.append(
             f"{sum(count for _, count in dead)} input channels of {len(dead)} projections (such as {dead[0][0]}) were "
             "zero on every calibration token: their weights went first."
+        )
+    experts = {entry.name.rpartition(".")[0]: entry.tokens for entry in plan.projections if entry.role in EXPERT_ROLES.values()}
+    if unreached := [name for name, tokens in experts.items() if tokens == 0]:
+        warnings.append(
+            f"No calibration token reached {len(unreached)} of {len(experts)} experts (such as {unreached[0]}): they were "
+            "pruned by their weights alone; use more --samples or other text."
         )
     return tuple(warnings)
