@@ -12,6 +12,8 @@ from typing import Any
 
 from models.errors import EspalierError, RequestError
 
+TEMPORARY = ".*.tmp-*"  # how temporary files and folders are called
+
 
 @contextlib.contextmanager
 def new_file(path: Path | str) -> Iterator[Path]:
@@ -57,6 +59,15 @@ def new_folder(path: Path | str) -> Iterator[Path]:
             os.replace(temporary, path)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def clear_leftovers(path: Path | str) -> None:
+    """Removes the temporary files and folders that killed processes left beside `path` when writing it."""
+    path = Path(path)
+    begin = f".{path.name}."
+    for leftover in path.parent.iterdir() if path.parent.is_dir() else ():
+        if leftover.name.startswith(begin) and ".tmp-" in leftover.name[len(begin) :]:
+            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
 
 
 def refuse_existing(path: Path | str) -> None:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pruning.config import PruningConfig
-    from pruning.pipeline import preview, prune
+    from pruning.pipeline import preview, prune, replay
 
-__all__ = ["PruningConfig", "preview", "prune"]
+__all__ = ["PruningConfig", "preview", "prune", "replay"]
 
 
 def __getattr__(name: str):
@@ -19,7 +19,7 @@ def __getattr__(name: str):
         from pruning.config import PruningConfig
 
         return PruningConfig
-    if name in ("preview", "prune"):
+    if name in ("preview", "prune", "replay"):
         from pruning import pipeline
 
         return getattr(pipeline, name)

@@ -33,68 +33,44 @@ def _add_prune(commands) -> None:
     prune = commands.add_parser("prune", help="prune a model and save it as a plain Hugging Face folder")
     prune.add_argument("model", metavar="MODEL", help="embedded, a folder, or a Hub id owner/name[@revision]")
     prune.add_argument("--out", metavar="DIR", help="the folder to write; must not hold anything yet")
-    prune.add_argument("--method", metavar="NAME", help="what decides which weights go (default: wanda)")
-    prune.add_argument("--sparsity", metavar="S", type=float, help="fraction to remove, 0 <= S < 1 (default: 0.5)")
-    prune.add_argument("--pattern", default="unstructured", metavar="unstructured[:row|:layer]|N:M", help="N kept of every M inputs")
-    prune.add_argument("--structure", metavar="none|layers", help="single weights, or whole blocks (default: none)")
-    prune.add_argument("--allocation", default="uniform", metavar="NAME", help="how the sparsity is shared out")
-    prune.add_argument("--solver", default="none", metavar="NAME", help="what becomes of the weights that stay")
-    prune.add_argument("--schedule", default="one-shot", metavar="NAME", help="in how many steps the zeros come")
-    prune.add_argument("--calibration", default="embedded", metavar="embedded|self|FILE|HUB_DATASET", help="the text")
-    prune.add_argument("--samples", type=int, default=128, metavar="N", help="calibration windows (default: 128)")
-    prune.add_argument("--sequence-length", type=int, metavar="L", help="tokens a window (default: context, up to 2048)")
-    prune.add_argument("--recover", default="none", choices=["none"], help="what is done afterwards (only none so far)")
+    prune.add_argument("--plan", metavar="FILE", help="settings and plan of --dry-run --json or of a pruning.json, again")
     prune.add_argument("--device", default="auto", metavar="auto|cpu|cuda", help="where to compute")
+    prune.add_argument("--offload", action="store_true", help="the model in main memory, one block at a time on the GPU")
     prune.add_argument("--dtype", default="auto", metavar="auto|float32|bfloat16|float16", help="of the result")
-    prune.add_argument("--seed", type=int, default=0, metavar="N", help="decides the calibration windows (default: 0)")
-    prune.add_argument("--dry-run", action="store_true", help="show what would go; write nothing")
+    prune.add_argument(
+        "--activations", default="cpu", choices=["cpu", "disk"], help="where activations wait between blocks (default: cpu)"
+    )
+    prune.add_argument("--resume", action="store_true", help="go on with a run that was interrupted")
+    prune.add_argument("--dry-run", action="store_true", help="show what would go, and a forecast; write nothing")
     prune.set_defaults(run=run_prune)
+    _add_settings(prune.add_argument_group("settings"))
+
+
+def _add_settings(group) -> None:
+    """The fields of `PruningConfig`, which knows their defaults: an option that is not given is not there."""
+
+    def add(option: str, metavar: str, help: str, type: type = str) -> None:
+        group.add_argument(option, default=argparse.SUPPRESS, metavar=metavar, help=help, type=type)
+
+    add("--method", "NAME", "what decides which weights go (default: wanda)")
+    add("--sparsity", "S", "fraction to remove, 0 <= S < 1 (default: 0.5)", float)
+    add("--pattern", "unstructured[:row|:layer|:global]|N:M|block:RxC", "which zeros; N kept of every M inputs")
+    add("--structure", "none|layers", "single weights, or whole blocks (default: none)")
+    add("--allocation", "NAME", "how the sparsity is shared out (default: uniform)")
+    add("--solver", "NAME", "what becomes of the weights that stay (default: none)")
+    add("--schedule", "NAME", "in how many steps the zeros come (default: one-shot)")
+    add("--calibration", "embedded|self|FILE|HUB_DATASET", "the text (default: embedded)")
+    add("--samples", "N", "calibration windows (default: 128)", int)
+    add("--sequence-length", "L", "tokens a window (default: context, up to 2048)", int)
+    add("--recover", "NAME", "what is done afterwards (default: none)")
+    add("--seed", "N", "decides the calibration windows (default: 0)", int)
 
 
 def run_prune(options: argparse.Namespace) -> None:
-    """`prune`: refuses what cannot work, loads, prunes, saves, and says what was done."""
-    from models.errors import RequestError
-    from models.files import refuse_existing
-    from models.progress import part, terminal_bar
-    from pruning.config import PruningConfig
+    """`prune`: everything of it in a file of its own."""
+    from pruning.prune_command import run
 
-    if not options.dry_run:
-        if options.out is None:
-            raise RequestError("prune needs --out DIR, the folder to write (or --dry-run to only look).")
-        refuse_existing(options.out)
-    config = PruningConfig(
-        method=options.method,
-        sparsity=options.sparsity,
-        pattern=options.pattern,
-        structure=options.structure,
-        allocation=options.allocation,
-        solver=options.solver,
-        schedule=options.schedule,
-        calibration=options.calibration,
-        samples=options.samples,
-        sequence_length=options.sequence_length,
-        recover=options.recover,
-        seed=options.seed,
-    )
-    from models import load
-    from pruning import display, pipeline
-    from pruning.saving import save_pruned
-
-    model, tokenizer, description = load(options.model, options.device, options.dtype)
-    bar = terminal_bar()
-    if options.dry_run:
-        plan = pipeline.preview(model, tokenizer, config, progress=bar)
-        bar(1.0, "Planned")
-        print(json.dumps({"dry_run": True, "plan": plan.as_dict()}) if options.json else display.plan_text(plan))
-        return
-    report = pipeline.prune(model, tokenizer, config, progress=part(bar, 0.0, 0.9), undoable=False)
-    bar(0.9, "Saving, and loading the result in a fresh process")
-    save_pruned(model, tokenizer, report, options.out, dense=description)
-    bar(1.0, f"Saved to {options.out}")
-    if options.json:
-        print(json.dumps({"out": str(options.out), "dense": description.id, **report.as_dict()}))
-    else:
-        print(display.report_text(report, options.out))
+    run(options)
 
 
 def run_inspect(options: argparse.Namespace) -> None:

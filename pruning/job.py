@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from models.progress import Progress, silent
-from pruning.blockwise import BlockWalk
+from pruning.blockwise import Batch, BlockWalk
 from pruning.config import PruningConfig
 from pruning.registry import Entry, find
 
@@ -64,9 +64,10 @@ class Job:
         """The calibration windows if any stage asked for them."""
         return self.__dict__.get("windows")
 
-    def walk(self) -> BlockWalk:
-        """A walk over the blocks on the calibration windows."""
-        return BlockWalk(self.model, self.anatomy.blocks, self.windows.batches, self.activations, self.device)
+    def walk(self, batches: Sequence[Batch] | None = None) -> BlockWalk:
+        """A walk over the blocks, on the calibration windows unless other batches are given."""
+        batches = self.windows.batches if batches is None else batches
+        return BlockWalk(self.model, self.anatomy.blocks, batches, self.activations, self.device)
 
     @property
     def method(self) -> Entry:

@@ -1,16 +1,23 @@
 """Pruning from end to end: settings and a model in, a pruned model and a report out."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
+import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from models.progress import Progress, part, silent
 from pruning.census import take_census
+from pruning.checkpoint import Checkpoint
 from pruning.config import PruningConfig
+from pruning.guards import dense_perplexity, exact_matmul, memory_advice
 from pruning.job import Job
+from pruning.overlap import sketch
 from pruning.plan import Plan
 from pruning.registry import find
+from pruning.replaying import check_fit, check_masks, read_record
 from pruning.report import Report
 from pruning.roles import EXPERT_ROLES, find_anatomy
 from pruning.windows import Windows, calibration_windows
@@ -24,6 +31,10 @@ def prune(
     progress: Progress | None = None,
     *,
     undoable: bool = True,
+    plan: Plan | None = None,
+    checkpoint: Checkpoint | None = None,
+    activations: Path | None = None,
+    device: torch.device | None = None,
 ) -> Report:
     """Prunes `model` in place and reports what was done.
 
@@ -31,30 +42,38 @@ def prune(
     (by `Cancelled` from `progress`) the model is left as it was: for that a copy of every changed weight is kept on
     the CPU until the end. `undoable=False` saves that memory, for a caller who drops the model then.
 
-    Raises RequestError if the settings do not fit this model, EspalierError if a weight or statistic is not finite.
+    `plan` is one made before; masks that it records must come out the same. With a `checkpoint` finished blocks are kept, and put back if they are there already; it
+    is for a caller who drops a failed model. `activations` is a folder where hidden states wait between blocks (None:
+    in memory), `device` where blocks are computed one at a time (None: where the model is).
+
+    Raises RequestError if the settings do not fit this model, EspalierError if the dense model is damaged, a weight or
+    statistic is not finite, or memory is short.
     """
     began = time.perf_counter()
     progress = progress or silent
-    job = _job(model, tokenizer, config, calibration, progress)
-    job.undo_steps = [] if undoable else None
-    structure = find("structure", config.structure).implementation()
-    before = take_census(model)
-    try:
-        plan = structure.apply(job, structure.plan(job))
-        find("recover", config.recover).implementation(model, tokenizer)
-        progress(1.0, "Pruned")
-    except BaseException:
-        job.undo()
-        raise
-    return Report(
-        config=config,
-        plan=plan,
-        before=before,
-        after=take_census(model),
-        calibration=job.windows_used.as_dict() if job.windows_used else None,
-        seconds=time.perf_counter() - began,
-        warnings=_warnings(job, plan),
-    )
+    with _job(model, tokenizer, config, calibration, progress, checkpoint, activations, device) as job:
+        job.undo_steps = [] if undoable and checkpoint is None else None
+        structure = find("structure", config.structure).implementation()
+        before = take_census(model)
+        try:
+            done = structure.apply(job, plan or _plan(job, checkpoint, structure.plan))
+            if plan:
+                check_masks(plan, done)
+            find("recover", config.recover).implementation(model, tokenizer)
+            progress(1.0, "Pruned")
+        except BaseException:
+            job.undo()
+            raise
+        return Report(
+            config=config,
+            plan=done,
+            before=before,
+            after=take_census(model),
+            calibration=_calibration(job.windows_used),
+            dense_perplexity=job.dense_perplexity,
+            seconds=time.perf_counter() - began,
+            warnings=_warnings(job, done),
+        )
 
 
 def preview(
@@ -63,21 +82,83 @@ def preview(
     config: PruningConfig,
     calibration: Sequence[str] | None = None,
     progress: Progress | None = None,
+    *,
+    activations: Path | None = None,
+    device: torch.device | None = None,
 ) -> Plan:
     """What `prune` would take out; the model is not changed. Arguments and errors as in `prune`."""
-    job = _job(model, tokenizer, config, calibration, progress or silent)
-    return find("structure", config.structure).implementation().plan(job)
+    progress = progress or silent
+    with _job(model, tokenizer, config, calibration, progress, activations=activations, device=device) as job:
+        return find("structure", config.structure).implementation().plan(job)
 
 
-def _job(model, tokenizer, config, calibration, progress: Progress) -> Job:
+def replay(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    record: dict,
+    calibration: Sequence[str] | None = None,
+    progress: Progress | None = None,
+    **options,
+) -> Report:
+    """Prunes a fresh copy of the dense model in place by a stored plan, to the same weights.
+
+    `record` is what `prune --dry-run --json` printed, a `pruning.json`, or a report's `as_dict()`. The other arguments
+    are those of `prune`. Raises RequestError if the plan was made for another model, EspalierError if the masks come
+    out otherwise than recorded; the model is then left as it was.
+    """
+    config, plan = read_record(record)
+    check_fit(plan, find_anatomy(model))
+    return prune(model, tokenizer, config, calibration, progress, plan=plan, **options)
+
+
+@contextmanager
+def _job(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    config: PruningConfig,
+    calibration: Sequence[str] | None,
+    progress: Progress,
+    checkpoint: Checkpoint | None = None,
+    activations: Path | None = None,
+    device: torch.device | None = None,
+) -> Iterator[Job]:
+    """A job and its guards."""
+
+    def read() -> tuple[Windows, float]:
+        windows = calibration_windows(model, tokenizer, config, calibration, part(progress, 0.0, 0.05))
+        return windows, dense_perplexity(job, windows, part(progress, 0.05, 0.1))
+
     def read_windows() -> Windows:
-        return calibration_windows(model, tokenizer, config, calibration, part(progress, 0.0, 0.1))
+        windows, job.dense_perplexity = checkpoint.windows(read) if checkpoint else read()
+        return windows
 
-    return Job(model, find_anatomy(model), config, read_windows, part(progress, 0.1, 0.99))
+    job = Job(
+        model=model,
+        anatomy=find_anatomy(model),
+        config=config,
+        read_windows=read_windows,
+        progress=part(progress, 0.1, 0.99),
+        checkpoint=checkpoint,
+        activations=activations,
+        device=device,
+    )
+    with memory_advice(device or next(model.parameters()).device), exact_matmul():
+        yield job
+
+
+def _plan(job: Job, checkpoint: Checkpoint | None, make: Callable[[Job], Plan]) -> Plan:
+    return checkpoint.plan(lambda: make(job), job.warnings) if checkpoint else make(job)
+
+
+def _calibration(windows: Windows | None) -> dict | None:
+    if windows is None:
+        return None
+    return windows.as_dict() | {"sketch": sketch(windows).as_dict()}
 
 
 def _warnings(job: Job, plan: Plan) -> tuple[str, ...]:
     warnings = [*(job.windows_used.warnings if job.windows_used else ()), *job.warnings]
+    warnings += [f"{entry.name}: {warning}" for entry in plan.projections for warning in entry.warnings]
     dead = [(entry.name, entry.dead_inputs) for entry in plan.projections if entry.dead_inputs]
     if dead:
         warnings.append(

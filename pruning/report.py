@@ -15,7 +15,7 @@ from pruning.plan import Plan
 class Report:
     """The settings, the plan, the model before and after, the calibration used (None if no text was read).
 
-    seconds: of the pruning, without loading and saving.
+    dense_perplexity: of the dense model on the first calibration tokens (None if no text was read). seconds: of the pruning, without loading and saving.
     """
 
     config: PruningConfig
@@ -23,6 +23,7 @@ class Report:
     before: Census
     after: Census
     calibration: dict | None
+    dense_perplexity: float | None
     seconds: float
     warnings: tuple[str, ...] = ()
     versions: dict[str, str] = field(default_factory=lambda: dict(library_versions()))
@@ -62,6 +63,7 @@ class Report:
             "saves_time": self.saves_time,
             "note": self.note,
             "calibration": self.calibration,
+            "dense_perplexity": self.dense_perplexity,
             "warnings": list(self.warnings),
             "seconds": self.seconds,
             "versions": self.versions,

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from models.description import Description
 from models.errors import EspalierError
-from models.files import new_folder, write_json
+from models.files import new_folder, read_json, write_json
 from models.quiet import quiet_transformers
 from pruning.census import count_nonzero
 from pruning.report import Report
@@ -46,6 +46,12 @@ def save_pruned(
             tokenizer.save_pretrained(folder)
         write_json(folder / RECORD, _record(model, report, dense))
         check_reload(model, tokenizer, folder)
+
+
+def finished_record(out: Path | str) -> dict | None:
+    """What `pruning.json` of the folder `out` says; None if there is none. It is there only once the folder is whole."""
+    file = Path(out) / RECORD
+    return read_json(file) if file.is_file() else None
 
 
 def check_reload(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:

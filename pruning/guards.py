@@ -1,0 +1,108 @@
+"""What keeps a pruning from going wrong unseen: a damaged dense model, too little memory, shortened arithmetic."""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch.nn import functional
+
+from models.errors import EspalierError
+from models.progress import Progress
+from pruning.blockwise import Batch
+from pruning.job import Job
+from pruning.windows import Windows
+
+CHECKED_TOKENS = 2048
+CHECKED_LENGTH = 512  # tokens of one piece: the logits of a large vocabulary take much memory
+MARGIN = 1.0  # nats per token above uniform guessing; a random model is within a small part of one
+OUT_OF_MEMORY = ("not enough memory", "can't allocate memory", "out of memory")
+
+
+def dense_perplexity(job: Job, windows: Windows, progress: Progress) -> float:
+    """The dense model's perplexity on the first 2048 calibration tokens, in pieces of at most 512.
+
+    exp of the mean negative log-likelihood (nats, fp32) of every token but each piece's first. Raises EspalierError if
+    it is not finite, or worse than guessing uniformly among the vocabulary by more than 1 nat per token.
+    """
+    pieces = _pieces(windows)
+    total, count, vocabulary = 0.0, 0, 1
+    with job.walk(pieces) as walk:
+        blocks = len(job.anatomy.blocks)
+        for index in range(blocks):
+            progress(index / blocks, "Checking the dense model")
+            walk.advance(index)
+        for piece, logits in zip(pieces, walk.logits(), strict=True):
+            vocabulary = logits.shape[-1]
+            targets = piece.ids[0, 1:].to(logits.device)
+            total += float(functional.cross_entropy(logits[0, :-1].float(), targets, reduction="sum"))
+            count += len(targets)
+    loss = total / count
+    if not math.isfinite(loss):
+        raise EspalierError(
+            f"The dense model's output on the calibration text is not finite{_broken_weight(job)}: its files are "
+            "damaged, or it overflows in this dtype; fetch it again, or try --dtype float32."
+        )
+    if loss > math.log(vocabulary) + MARGIN:
+        raise EspalierError(
+            f"The dense model predicts the calibration text worse than guessing would (a loss of {loss:.1f} nats per "
+            f"token; guessing among {vocabulary} tokens has {math.log(vocabulary):.1f}), so nothing was pruned: its "
+            "weights or its tokenizer are not what they should be; fetch it again, or use other --calibration."
+        )
+    return math.exp(loss)
+
+
+@contextmanager
+def memory_advice(device: torch.device) -> Iterator[None]:
+    """Turns a lack of memory into an EspalierError that names the options to change."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        # torch.cuda.OutOfMemoryError is a RuntimeError; the CPU allocator has none of its own.
+        if not isinstance(error, MemoryError) and not any(said in str(error).lower() for said in OUT_OF_MEMORY):
+            raise
+        other = "--offload or --device cpu" if device.type == "cuda" else "--activations disk or --dtype bfloat16"
+        raise EspalierError(
+            f"Out of memory while pruning on {device.type}: use fewer --samples, a shorter --sequence-length, {other}."
+        ) from error
+
+
+@contextmanager
+def exact_matmul() -> Iterator[None]:
+    """fp32 matrices are multiplied in fp32: no TF32 on CUDA, no bf16 on the CPU. Puts the caller's choice back."""
+    try:
+        before = torch.get_float32_matmul_precision()
+    except RuntimeError:  # the caller chose by torch's newer switches, and mixing the two is refused
+        switches = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)
+        chosen = [switch.fp32_precision for switch in switches]
+        for switch in switches:
+            switch.fp32_precision = "ieee"
+        try:
+            yield
+        finally:
+            for switch, precision in zip(switches, chosen, strict=True):
+                switch.fp32_precision = precision
+        return
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def _pieces(windows: Windows) -> list[Batch]:
+    pieces, tokens = [], 0
+    for batch in windows.batches:
+        for ids, mask in zip(batch.ids, batch.mask, strict=True):
+            piece = ids[mask][None, :CHECKED_LENGTH]
+            pieces.append(Batch(piece, torch.ones_like(piece, dtype=torch.bool)))
+            tokens += piece.shape[1]
+            if tokens >= CHECKED_TOKENS:
+                return pieces
+    return pieces
+
+
+def _broken_weight(job: Job) -> str:
+    broken = (name for name, weight in job.model.named_parameters() if not bool(weight.detach().isfinite().all()))
+    name = next(broken, None)
+    return f" ({name.removesuffix('.weight')} has weights that are not)" if name else ""
