@@ -71,7 +71,9 @@ def skeleton(folder: Path) -> nn.Module:
             config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
             return AutoModelForCausalLM.from_config(config, trust_remote_code=False)
     except Exception as error:  # whatever a configuration can be wrong about
-        raise EspalierError(f"No model can be made from {folder}/config.json ({first_line(error)}): fetch it again.") from error
+        raise EspalierError(
+            f"No model can be made from {folder}/config.json ({first_line(error)}): fetch it again."
+        ) from error
 
 
 def take_capability(model: nn.Module) -> Capability:

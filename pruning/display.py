@@ -81,7 +81,8 @@ def _capability_lines(capability: "Capability") -> list[str]:
     for role in capability.roles:
         shapes = ", ".join(f"{rows}x{columns}" for rows, columns in role.shapes)
         share = format_percent(role.share)
-        rows.append((role.role, str(role.count), shapes, format_count(role.parameters), share, ", ".join(role.storage)))
+        size = format_count(role.parameters)
+        rows.append((role.role, str(role.count), shapes, size, share, ", ".join(role.storage)))
     kept = [f"{kind} {format_count(count)}" for kind, count in capability.never_pruned.items() if count]
     fitting = [name for name, fits in capability.patterns.items() if fits == capability.projections]
     partly = [f"{name} ({fits})" for name, fits in capability.patterns.items() if fits < capability.projections]
@@ -107,7 +108,8 @@ def _census_lines(inspection: "Inspection") -> list[str]:
         found = list(group)
         patterns = {entry.pattern for entry in found}
         pattern = patterns.pop() if len(patterns) == 1 else None
-        rows.append((str(block), *(_share([entry for entry in found if entry.role == role]) for role in roles), pattern or "-"))
+        zeros = [_zeros([entry for entry in found if entry.role == role]) for role in roles]
+        rows.append((str(block), *zeros, pattern or "-"))
     return [
         f"{format_percent(census.sparsity, 2)} of the {format_count(census.prunable)} prunable weights are zero "
         f"({format_count(census.nonzero)} parameters are not, of {format_bytes(census.bytes)})",
@@ -115,7 +117,8 @@ def _census_lines(inspection: "Inspection") -> list[str]:
     ]
 
 
-def _share(found: Sequence["Found"]) -> str:
+def _zeros(found: Sequence["Found"]) -> str:
+    """The share of zeros of some projections, empty if there are none."""
     weights = sum(entry.rows * entry.columns for entry in found)
     return format_percent(sum(entry.zeros for entry in found) / weights, 2) if weights else ""
 

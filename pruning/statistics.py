@@ -96,9 +96,10 @@ class Variances:
         tokens = inputs.double()
         means = tokens.mean(dim=0)
         apart = means - self._means
-        self._deviations += (tokens - means).square().sum(dim=0) + apart.square() * (self._tokens * new / (self._tokens + new))
-        self._tokens += new
-        self._means += apart * (new / self._tokens)
+        together = self._tokens + new
+        self._deviations += (tokens - means).square().sum(dim=0) + apart.square() * (self._tokens * new / together)
+        self._means += apart * (new / together)
+        self._tokens = together
 
     def value(self) -> torch.Tensor:
         """The variances, fp64 [C]."""

@@ -79,4 +79,5 @@ def test_keeping_everything_and_saving_changes_nothing(tiny_model, tiny_tokenize
     loaded = AutoModelForCausalLM.from_pretrained(tmp_path).eval()
     assert all(torch.equal(*pair) for pair in zip(before, answer(loaded), strict=True))
     for projection in find_anatomy(loaded).projections:  # the reload check asks for them by these names
-        assert torch.equal(loaded.get_parameter(projection.parameter_name), model.get_parameter(projection.parameter_name))
+        name = projection.parameter_name
+        assert torch.equal(loaded.get_parameter(name), model.get_parameter(name))

@@ -88,14 +88,13 @@ def test_weights_that_do_not_fit_still_leave_the_report(tiny_folder, capsys, mon
 
 
 def test_an_unknown_architecture_is_one_line_that_names_all_its_parts(tmp_path, capsys):
-    AutoConfig.for_model("mamba", num_hidden_layers=3, hidden_size=32, architectures=["MambaForCausalLM"]).save_pretrained(
-        tmp_path
-    )
+    config = AutoConfig.for_model("mamba", num_hidden_layers=3, hidden_size=32, architectures=["MambaForCausalLM"])
+    config.save_pretrained(tmp_path)
     assert main(["inspect", str(tmp_path)]) == 2
     shown = capsys.readouterr()
     assert not shown.out and len(shown.err.strip().splitlines()) == 1
-    for part in ("mixer.A_log (64x16", "mixer.conv1d.weight (64x1x4 in a Conv1d", "mixer.in_proj (128 outputs, 32 inputs"):
-        assert f"backbone.layers.0.{part}" in shown.err
+    for part in ("A_log (64x16", "conv1d.weight (64x1x4 in a Conv1d", "in_proj (128 outputs, 32 inputs"):
+        assert f"backbone.layers.0.mixer.{part}" in shown.err
     assert "likewise in 2 more" in shown.err
 
 
