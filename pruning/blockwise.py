@@ -117,26 +117,27 @@ class BlockWalk:
     def _passes(
         self, index: int, before: Before | None, observe: Observer | None, tick: Tick | None
     ) -> Iterator[torch.Tensor]:
-        self._index = index
         self._offload.bring(index)
         for number, batch in enumerate(self._batches):
             if tick is not None:
                 tick(number / len(self._batches))
             if before is not None:
                 before(batch)
-            self._handed_on = self.outputs[number].to(self._device) if index else None
-            try:
-                self._model(**batch.inputs(self._device), use_cache=False)
-            except _Reached as reached:
-                given, output = reached.given, reached.output
-            else:
-                raise EspalierError(
-                    f"{type(self._model).__name__} did not run its block {index}: "
-                    "a model that skips blocks cannot be walked."
-                )
+            given, output = self._pass(index, batch, self.outputs[number].to(self._device) if index else None)
             if observe is not None:
                 observe(given, output, batch.mask.to(self._device))
             yield output
+
+    def _pass(self, index: int, batch: Batch, handed_on: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
+        """What block `index` is given and gives, if the block before it hands on that [B, T, hidden]."""
+        self._index, self._handed_on = index, handed_on
+        try:
+            self._model(**batch.inputs(self._device), use_cache=False)
+        except _Reached as reached:
+            return reached.given, reached.output
+        raise EspalierError(
+            f"{type(self._model).__name__} did not run its block {index}: a model that skips blocks cannot be walked."
+        )
 
     def _patch(self, index: int, block: nn.Module) -> None:
         own = block.forward

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from models.progress import Progress, silent
 from pruning.blockwise import Batch, BlockWalk
 from pruning.config import PruningConfig
+from pruning.gradients import GRADIENT_STATISTICS, loss_gradients
 from pruning.registry import Entry, find
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class Job:
     `checkpoint` keeps what is done of an interruptible run. `warnings` are what stages found worth saying.
     `dense_perplexity` is the dense model's own on the calibration text, once that was read. `activations` is a folder
     that hidden states wait in (None: in memory), `device` where blocks are computed (None: where the model is).
+    `gradients` are the gradient statistics of the dense model, by projection, if the method reads any.
     """
 
     model: PreTrainedModel
@@ -53,6 +55,7 @@ class Job:
     dense_perplexity: float | None = None
     activations: Path | None = None
     device: torch.device | None = None
+    gradients: dict[str, dict[str, torch.Tensor]] = field(default_factory=dict)
 
     @cached_property
     def windows(self) -> Windows:
@@ -81,9 +84,20 @@ class Job:
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """The statistics that the method and the solver read, empty if no text is needed."""
-        needs = {*self.method.needs, *self.solver.needs}
+        """The statistics of inputs that the method and the solver read, empty if there are none."""
+        needs = {*self.method.needs, *self.solver.needs} - GRADIENT_STATISTICS.keys()
         return tuple(sorted(needs | {"column_norms"})) if needs else ()
+
+    def take_gradients(self) -> None:
+        """Takes the gradient statistics that the method reads, if any, of the model as it is: once, while it is dense."""
+        needs = [need for need in self.method.needs if need in GRADIENT_STATISTICS]
+        if needs and not self.gradients:
+            self.gradients = loss_gradients(self, needs)
+
+    def gradients_of(self, projection: Projection) -> dict[str, torch.Tensor]:
+        """What was taken of one projection, on its device; empty if the method reads none."""
+        device = projection.weight.device
+        return {need: value.to(device) for need, value in self.gradients.get(projection.name, {}).items()}
 
     def stage(self, index: int, count: int, what: str) -> Callable[[float], None]:
         """The progress of step `index` of `count`: a function of the fraction of that step."""

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
+from pruning.gradients import GRADIENT_STATISTICS
 from pruning.histogram import histogram, lowest
 from pruning.job import Job
 from pruning.registry import find
@@ -39,18 +40,20 @@ def take_measures(job: Job, measure: Measure, needs: tuple[str, ...]) -> dict[st
 
     Only one block's statistics exist at a time; the model is not changed, and without `needs` no text is read.
     """
-    if not needs:
-        return {entry.name: measure(entry.weight.float(), {}) for entry in job.anatomy.projections}
+    job.take_gradients()
+    inputs = [need for need in needs if need not in GRADIENT_STATISTICS]
+    if not inputs:
+        return {entry.name: measure(entry.weight.float(), job.gradients_of(entry)) for entry in job.anatomy.projections}
     measures = {}
     count = len(job.anatomy.blocks)
     with job.walk() as walk:
         for index in range(count):
             projections = job.anatomy.of_block(index)
-            statistics = InputStatistics(projections, needs)
+            statistics = InputStatistics(projections, inputs)
             with statistics:
                 walk.advance(index, before=statistics.begin, tick=job.stage(index, count, "Measuring block"))
-            for projection in projections:
-                measures[projection.name] = measure(projection.weight.float(), statistics.of(projection))
+            for entry in projections:
+                measures[entry.name] = measure(entry.weight.float(), statistics.of(entry) | job.gradients_of(entry))
     return measures
 
 

@@ -50,6 +50,7 @@ class SingleWeights:
         if not plan.dropped:
             return plan
         entries = {entry.name: entry for entry in plan.projections}
+        job.take_gradients()  # before anything goes
         walk = job.walk() if job.needs else None
         count = len(job.anatomy.blocks)
         with walk or nullcontext():
@@ -92,7 +93,12 @@ class SingleWeights:
             for projection in projections:
                 entries[projection.name] = replace(entries[projection.name], tokens=statistics.tokens(projection))
         chosen = [
-            self._prune(job, projection, entries[projection.name], statistics.of(projection) if walk else {})
+            self._prune(
+                job,
+                projection,
+                entries[projection.name],
+                (statistics.of(projection) if walk else {}) | job.gradients_of(projection),
+            )
             for projection in projections
         ]
         if job.checkpoint:

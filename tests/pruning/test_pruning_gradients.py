@@ -1,0 +1,134 @@
+"""Gradients one block at a time, against the plain backward pass of the whole model; Taylor and GBLM."""
+
+import pytest
+import torch
+from torch.nn import functional
+
+from models.errors import EspalierError
+from pruning import PruningConfig, prune
+from pruning.blockwise import Batch
+from pruning.gradients import GRADIENT_STATISTICS, alone, in_chunks, loss_gradients
+from pruning.job import Job
+from pruning.roles import find_anatomy
+from pruning.scores.gblm import gblm
+from pruning.scores.taylor import taylor
+from pruning.windows import Windows, calibration_windows
+
+TEXTS = ["The gardener ties the young branches to the wall and cuts what grows away from it. " * 40]
+FAMILIES = ["llama", "gemma3_text", "phi3", "gpt2", "gpt_neox", "opt", "bloom", "mpt", "mixtral", "deepseek_v2"]
+
+
+def padded_batches() -> tuple[Batch, ...]:
+    generator = torch.Generator().manual_seed(3)
+    ids = torch.randint(2, 300, (2, 12), generator=generator)
+    mask = torch.ones(2, 12, dtype=torch.bool)
+    mask[1, -4:] = False
+    return Batch(ids, mask), Batch(torch.randint(2, 300, (1, 9), generator=generator), torch.ones(1, 9, dtype=torch.bool))
+
+
+def a_job(model, method: str = "gblm", **options) -> Job:
+    windows = Windows(padded_batches(), "test", 3, 3, 29, 12, 0)
+    return Job(model, find_anatomy(model), PruningConfig(method=method), lambda: windows, **options)
+
+
+def plain_gradients(model) -> dict[str, dict[str, torch.Tensor]]:
+    """The backward pass of the whole model in fp32, window by window."""
+    anatomy = find_anatomy(model)
+    found = {entry.name: {"gradient_l1": 0.0, "gradient_l2": 0.0} for entry in anatomy.projections}
+    for window in (window for batch in padded_batches() for window in alone(batch)):
+        model.zero_grad()
+        logits = model(input_ids=window.ids, use_cache=False).logits
+        functional.cross_entropy(logits[0, :-1], window.ids[0, 1:]).backward()
+        for entry in anatomy.projections:
+            gradient = entry.part(entry.parameter.grad)
+            found[entry.name]["gradient_l1"] += gradient.abs()
+            found[entry.name]["gradient_l2"] += gradient.square()
+    model.zero_grad()
+    return {name: {"gradient_l1": one["gradient_l1"], "gradient_l2": one["gradient_l2"].sqrt()} for name, one in found.items()}
+
+
+@pytest.mark.parametrize("at_once", [1, 16384])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_block_by_block_is_the_whole_backward_pass(tiny_model, family, at_once, monkeypatch):
+    monkeypatch.setattr("pruning.gradients.TOKENS_AT_ONCE", at_once)
+    model = tiny_model(family)
+    found = loss_gradients(a_job(model), tuple(GRADIENT_STATISTICS))
+    for name, expected in plain_gradients(model).items():
+        for need, value in expected.items():
+            assert found[name][need].shape == find_weight(model, name).shape
+            assert float(value.max()) > 0
+            assert torch.allclose(found[name][need], value, rtol=1e-4, atol=1e-5 * float(value.max()))
+
+
+def find_weight(model, name: str) -> torch.Tensor:
+    return next(entry.weight for entry in find_anatomy(model).projections if entry.name == name)
+
+
+def test_a_bfloat16_model_has_the_gradients_of_its_weights_in_fp32(tiny_model, tmp_path):
+    model = tiny_model("llama").to(torch.bfloat16)
+    found = loss_gradients(a_job(model, activations=tmp_path), ("gradient_l2",))
+    assert list(tmp_path.iterdir()) == []
+    for name, expected in plain_gradients(model.float()).items():
+        assert torch.allclose(found[name]["gradient_l2"], expected["gradient_l2"], rtol=1e-3, atol=1e-6)
+
+
+def test_the_model_is_given_back_as_it_was(tiny_model):
+    model = tiny_model("llama").to(torch.bfloat16)
+    model.model.layers[1].self_attn.q_proj.weight.requires_grad_(False)
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    flags = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
+
+    def stop(fraction: float, message: str) -> None:
+        if fraction > 0.6:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        loss_gradients(a_job(model, progress=stop), ("gradient_l1",))
+    loss_gradients(a_job(model), ("gradient_l1",))
+    assert flags == {name: parameter.requires_grad for name, parameter in model.named_parameters()}
+    for name, value in model.state_dict().items():
+        assert value.dtype == torch.bfloat16 and torch.equal(value, state[name])
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert "forward" not in model.model.layers[0].__dict__
+
+
+def test_gradients_that_are_not_finite_are_named(tiny_model):
+    model = tiny_model("llama")
+    with torch.no_grad():
+        model.lm_head.weight[5] = float("inf")
+    with pytest.raises(EspalierError, match="gradients of model.layers"):
+        loss_gradients(a_job(model), ("gradient_l1",))
+
+
+def test_chunks_hold_every_window_once_and_no_more_tokens_than_allowed():
+    windows = [Batch(torch.zeros(1, length, dtype=torch.long), torch.ones(1, length)) for length in (9000, 9000, 50, 20000, 3)]
+    chunks = in_chunks(windows)
+    assert [[window.ids.numel() for window in chunk] for chunk in chunks] == [[9000], [9000, 50], [20000], [3]]
+
+
+def test_the_scores_are_the_published_formulas():
+    weight = torch.tensor([[1.0, -2.0], [0.0, 4.0]])
+    gradient = torch.tensor([[3.0, 0.5], [7.0, 0.25]])
+    norms = torch.tensor([2.0, 10.0], dtype=torch.float64)
+    assert taylor(weight, {"gradient_l1": gradient}).tolist() == [[3.0, 1.0], [0.0, 1.0]]
+    scores = gblm(weight, {"gradient_l2": gradient, "column_norms": norms})
+    assert scores.tolist() == [[302.0, 120.0], [0.0, 140.0]]
+
+
+@pytest.mark.parametrize("method", ["taylor", "gblm"])
+@pytest.mark.parametrize("pattern", ["unstructured", "unstructured:global", "2:4"])
+def test_they_prune_by_the_gradients_of_the_dense_model(tiny_model, tiny_tokenizer, method, pattern):
+    model = tiny_model("llama")
+    config = PruningConfig(method=method, pattern=pattern, samples=4, sequence_length=24)
+    report = prune(model, tiny_tokenizer, config, TEXTS)
+    weights = sum(entry.rows * entry.columns for entry in report.plan.projections)
+    assert report.plan.dropped == weights // 2
+    if method == "taylor":
+        fresh = tiny_model("llama")
+        job = Job(fresh, find_anatomy(fresh), config, lambda: calibration_windows(fresh, tiny_tokenizer, config, TEXTS))
+        job.take_gradients()
+        last = job.anatomy.projections[-1]
+        scores = taylor(last.weight, job.gradients_of(last))
+        entry = report.plan.projections[-1]
+        keep = config.parsed_pattern().keep(scores, entry.sparsity, "layer")
+        assert torch.equal(find_weight(model, last.name) != 0, keep)
