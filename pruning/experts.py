@@ -54,7 +54,8 @@ class _MatrixProducts(TorchFunctionMode):
         kwargs = kwargs or {}
         if function is functional.linear or function in MATRIX_PRODUCTS:
             inputs, matrix = [*args, *kwargs.values()][:2]
-            self._observe(inputs, matrix if function is functional.linear else matrix.mT)
+            if matrix.ndim == 2:
+                self._observe(inputs, matrix if function is functional.linear else matrix.t())
         return function(*args, **kwargs)
 
     def _observe(self, inputs: Tensor, matrix: Tensor) -> None:

@@ -7,6 +7,7 @@ from torch.nn import functional
 from models.errors import EspalierError
 from pruning import PruningConfig, prune
 from pruning.blockwise import Batch, BlockWalk
+from pruning.experts import watch_experts
 from pruning.roles import find_anatomy
 from pruning.selection import keep_highest
 from pruning.statistics import InputStatistics
@@ -92,6 +93,21 @@ def test_the_model_runs_its_experts_as_before_afterwards(tiny_model):
     )
     collect(model, 0)
     assert set(during) == {"eager"} and model.get_experts_implementation() == before
+
+
+def test_products_of_other_things_are_left_alone(tiny_model):
+    projections = find_anatomy(tiny_model("mixtral")).of_block(0)
+    expert = next(entry for entry in projections if entry.role == "expert_gate_up" and entry.expert == 2)
+    seen = []
+    with watch_experts(projections, lambda projection, inputs: seen.append(projection.name)):
+        tokens = torch.randn(5, 32)
+        for vector, matrix in ((torch.randn(32), torch.randn(7, 32)), (expert.weight[0], expert.weight[:100])):
+            assert torch.equal(tokens @ vector, torch.mv(tokens, vector))
+            functional.linear(tokens, matrix)
+        assert not seen  # a part of an expert's matrix is not the expert
+        functional.linear(tokens, weight=expert.weight)
+        tokens @ expert.weight.t()
+    assert seen == [expert.name] * 2
 
 
 def test_padding_among_the_tokens_of_experts_is_refused(tiny_model):
