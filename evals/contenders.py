@@ -3,6 +3,7 @@
 import gc
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 
 import torch
 
@@ -66,6 +67,10 @@ class Contenders:
         if name not in self._footprints:
             self.hold(name)
         return self._footprints[name]
+
+    def folder(self, name: str) -> Path:
+        """Where a model's files are."""
+        return self._sources[name].folder
 
     def record(self, name: str) -> dict:
         """What results.json tells of a model."""

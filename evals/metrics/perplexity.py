@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from evals.overlap import overlap_note
 from evals.perplexity import ProtocolMismatch, Scored, compare, score, summarise
 from evals.registry import metric
 from evals.results import Result
@@ -22,6 +23,8 @@ def perplexity(trial: Trial) -> Iterator[Result]:
     scored: dict[str, Scored] = {}
     for at, name in enumerate(names):
         (loaded,) = trial.contenders.hold(name)
+        if note := overlap_note(name, trial.contenders.folder(name), loaded.tokenizer, trial.text):
+            trial.notes.append(note)
         share = part(trial.progress, at / len(names), (at + 1) / len(names))
         scored[name] = score(loaded, trial.text, most=most, progress=share)
         yield from (Result(name, "perplexity", measurement) for measurement in summarise(scored[name]))

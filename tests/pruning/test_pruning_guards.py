@@ -1,7 +1,9 @@
 """What stops a run before harm is done, and what is said then: the dense model, memory, arithmetic, overlap."""
 
 import copy
+import json
 import math
+import re
 
 import hypothesis.strategies as st
 import pytest
@@ -154,3 +156,22 @@ def test_a_sketch_of_many_estimates_the_share(share):
     exact = len(ngrams(known)) / len(ngrams(known + other[: 20_000 - len(known)])) if known else 0.0
     assert found.covers(known + other[: 20_000 - len(known)]) == pytest.approx(exact, abs=0.08)
     assert (found.covers(other) == 0.0) and found.covers(seen[:500]) > 0.9
+
+
+def test_measuring_on_the_calibration_text_is_noted(run_cli, tiny_folder, tmp_path):
+    text, other = tmp_path / "text.txt", tmp_path / "other.txt"
+    text.write_text(" ".join(f"Tree {number} bears {number * number} apples." for number in range(200)))
+    other.write_text(" ".join(f"The rain of day {number} fell {number + 7} times on roofs." for number in range(200)))
+    dense, out = tiny_folder("llama"), tmp_path / "pruned"
+    quick = ("--device", "cpu", "--dtype", "float32")
+    done = run_cli("pruning", "prune", dense, "--out", out, "--calibration", text, "--sequence-length", "64", *quick)
+    assert done.returncode == 0, done.stderr
+    notes = {}
+    for data in (text, other):
+        measured = ("--data", data, "--out", tmp_path / data.stem, "--metrics", "perplexity", "--json")
+        done = run_cli("evals", "run", dense, out, *measured, *quick)
+        assert done.returncode == 0, done.stderr
+        notes[data.stem] = json.loads(done.stdout)["notes"]
+    assert len(notes["text"]) == 1 and notes["other"] == []
+    found = re.search(r"overlaps what was measured \((\d+) %\)", notes["text"][0])
+    assert str(out) in notes["text"][0] and int(found[1]) > 80
