@@ -101,7 +101,7 @@ def test_help_imports_nothing_heavy():
     ("arguments", "says"),
     [
         (["--sparsity", "1.5"], "from 0 to below 1"),
-        (["--method", "wander"], "magnitude, wanda"),
+        (["--method", "wander"], "use one of block-influence, "),
         (["--pattern", "2:4", "--sparsity", "0.7"], "means a sparsity of 0.5"),
         (["--pattern", "3:5"], "no multiple of 5"),
         (["--calibration", "missing.txt"], "There is no file missing.txt"),
