@@ -42,7 +42,7 @@ def prune(
     (by `Cancelled` from `progress`) the model is left as it was: for that a copy of every changed weight is kept on
     the CPU until the end. `undoable=False` saves that memory, for a caller who drops the model then.
 
-    `plan` is one made before; masks that it records must come out the same. With a `checkpoint` finished blocks are kept, and put back if they are there already; it
+    `plan` is one made before for this model; masks that it records must come out the same. With a `checkpoint` finished blocks are kept, and put back if they are there already; it
     is for a caller who drops a failed model. `activations` is a folder where hidden states wait between blocks (None:
     in memory), `device` where blocks are computed one at a time (None: where the model is).
 
@@ -52,6 +52,8 @@ def prune(
     began = time.perf_counter()
     progress = progress or silent
     with _job(model, tokenizer, config, calibration, progress, checkpoint, activations, device) as job:
+        if plan:
+            check_fit(plan, job.anatomy)
         job.undo_steps = [] if undoable and checkpoint is None else None
         structure = find("structure", config.structure).implementation()
         before = take_census(model)
@@ -107,7 +109,6 @@ def replay(
     out otherwise than recorded; the model is then left as it was.
     """
     config, plan = read_record(record)
-    check_fit(plan, find_anatomy(model))
     return prune(model, tokenizer, config, calibration, progress, plan=plan, **options)
 
 

@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from models.errors import RequestError
-from pruning.plan import Plan
-from pruning.roles import Anatomy, find_anatomy, per_block_lists, renumber
+from pruning.roles import Anatomy, per_block_lists, renumber
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -36,19 +34,3 @@ def _install(model: PreTrainedModel, anatomy: Anatomy, blocks: nn.ModuleList, li
     config.num_hidden_layers = len(blocks)
     for entry, items in lists.items():
         setattr(config, entry, items)
-
-
-def replay(model: PreTrainedModel, plan: Plan) -> None:
-    """Applies a stored plan of whole blocks to a fresh copy of the dense model, in place.
-
-    RequestError for a plan of single weights (its masks are in the pruned weights) or one made for another depth.
-    """
-    if plan.blocks is None:
-        raise RequestError("Only a plan of whole blocks can be replayed: masks are kept in the pruned weights.")
-    anatomy = find_anatomy(model)
-    if len(anatomy.blocks) != plan.blocks.count:
-        raise RequestError(
-            f"The plan was made for {plan.blocks.count} blocks and this model has {len(anatomy.blocks)}: "
-            "use the dense model it was made for."
-        )
-    remove_blocks(model, anatomy, plan.blocks.kept)

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from models.errors import Cancelled, EspalierError, RequestError
-from pruning import PruningConfig, preview, prune
+from pruning import PruningConfig, preview, prune, replay
+from pruning.forecast import forecast
 from pruning.plan import Plan
 from pruning.roles import find_anatomy
 from pruning.structures.none import mask_hash
@@ -193,3 +194,82 @@ def test_the_report_is_json(tiny_model, tiny_tokenizer):
     report = prune(tiny_model("llama"), tiny_tokenizer, config(), calibration=TEXTS)
     value = json.loads(json.dumps(report.as_dict(), allow_nan=False))
     assert value["config"]["method"] == "wanda" and value["versions"]["torch"] == torch.__version__
+
+
+@pytest.mark.parametrize("settings", [{}, {"method": "magnitude", "pattern": "2:4"}, {"structure": "layers", "sparsity": 0.4}])
+def test_a_plan_is_replayed_to_the_same_weights(tiny_model, tiny_tokenizer, settings):
+    import json
+
+    dense = tiny_model("llama")
+    model = copy.deepcopy(dense)
+    report = prune(model, tiny_tokenizer, config(**settings), calibration=TEXTS)
+    again = copy.deepcopy(dense)
+    replayed = replay(again, tiny_tokenizer, json.loads(json.dumps(report.as_dict())), calibration=TEXTS)
+    assert same(again, model.state_dict()) and replayed.plan == report.plan
+
+    planned = {"config": config(**settings).as_dict(), "plan": preview(dense, tiny_tokenizer, config(**settings), TEXTS).as_dict()}
+    replay(dense, tiny_tokenizer, planned, calibration=TEXTS)
+    assert same(dense, model.state_dict())
+
+
+def test_a_plan_s_own_shares_are_what_goes(tiny_model, tiny_tokenizer):
+    model = tiny_model("llama")
+    record = {"config": config().as_dict(), "plan": preview(model, tiny_tokenizer, config()).as_dict()}
+    entry = record["plan"]["projections"][3]
+    entry |= {"sparsity": 0.25, "dropped": entry["rows"] * entry["columns"] // 4}
+    replay(model, tiny_tokenizer, record, calibration=TEXTS)
+    zeros = [int((projection.weight == 0).sum()) for projection in find_anatomy(model).projections]
+    assert zeros == [planned["dropped"] for planned in record["plan"]["projections"]]
+
+
+def test_masks_that_come_out_otherwise_are_an_error_and_undone(tiny_model, tiny_tokenizer):
+    record = prune(tiny_model("llama"), tiny_tokenizer, config(), calibration=TEXTS).as_dict()
+    model = tiny_model("llama")
+    before = snapshot(model)
+    with pytest.raises(EspalierError, match=r"of 21 masks came out otherwise.*model\.layers\.0"):
+        replay(model, tiny_tokenizer, record, calibration=["Something else altogether, of which there is much."] * 40)
+    assert same(model, before)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda record: record["plan"]["projections"].pop(), "1 projections differ, such as model.layers.2.mlp.down_proj"),
+        (lambda record: record["plan"].pop("structure"), "cannot be read"),
+        (lambda record: record.pop("config"), "cannot be read"),
+        (lambda record: record["config"].update(unheard=1), "cannot be read"),
+    ],
+)
+def test_a_record_that_does_not_fit_is_refused(tiny_model, tiny_tokenizer, change, says):
+    model = tiny_model("llama")
+    record = {"config": config().as_dict(), "plan": preview(model, tiny_tokenizer, config()).as_dict()}
+    change(record)
+    before = snapshot(model)
+    with pytest.raises(RequestError, match=says):
+        replay(model, tiny_tokenizer, record, calibration=TEXTS)
+    assert same(model, before)
+
+
+def test_a_forecast_counts_its_bytes_and_changes_nothing(tiny_model, tiny_tokenizer):
+    model = tiny_model("llama")
+    before = snapshot(model)
+    expected = forecast(model, config(), preview(model, tiny_tokenizer, config()))
+    assert same(model, before)
+    weights = sum(parameter.nbytes for parameter in model.parameters())
+    assert weights <= expected.model_bytes < weights * 1.1  # and some buffers
+    assert expected.statistics_bytes == 2 * 8 * (6 * 32 + 64)  # column norms in fp64: six inputs of 32 and one of 64
+    assert expected.activation_bytes == 4 * 16 * 32 * 4 and expected.seconds > 0
+    assert expected.memory_bytes == expected.model_bytes + expected.statistics_bytes + expected.activation_bytes
+    on_disk = forecast(model, config(), preview(model, tiny_tokenizer, config()), "disk")
+    assert on_disk.memory_bytes == on_disk.model_bytes + on_disk.statistics_bytes
+
+    by_size = config(method="magnitude")
+    expected = forecast(model, by_size, preview(model, tiny_tokenizer, by_size))
+    assert expected.statistics_bytes == expected.activation_bytes == 0 < expected.seconds
+
+
+def test_activations_on_disk_change_no_bit_and_leave_no_file(tiny_model, tiny_tokenizer, tmp_path):
+    in_memory, on_disk = tiny_model("llama").to(torch.bfloat16), tiny_model("llama").to(torch.bfloat16)
+    prune(in_memory, tiny_tokenizer, config(), calibration=TEXTS)
+    prune(on_disk, tiny_tokenizer, config(), calibration=TEXTS, activations=tmp_path)
+    assert same(on_disk, in_memory.state_dict()) and not list(tmp_path.iterdir())

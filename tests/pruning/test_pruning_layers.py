@@ -7,9 +7,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from models.errors import RequestError
-from pruning import PruningConfig, prune
-from pruning.plan import Plan
-from pruning.realise import replay
+from pruning import PruningConfig, prune, replay
 from pruning.roles import find_anatomy
 from pruning.structures.layers import blocks_to_remove
 
@@ -49,7 +47,7 @@ def test_the_result_is_an_ordinary_shallower_model(tiny_model, tiny_tokenizer, t
     assert fresh.config.num_hidden_layers == 4
     assert greedy(fresh.eval(), use_cache=True) == text
 
-    replay(dense, Plan.from_dict(report.plan.as_dict()))
+    replay(dense, tiny_tokenizer, report.as_dict())
     expected = model.state_dict()
     assert all(torch.equal(tensor, expected[name]) for name, tensor in dense.state_dict().items())
 
@@ -112,11 +110,7 @@ def test_too_few_and_too_many_are_refused(count, sparsity, says):
         blocks_to_remove(count, sparsity)
 
 
-def test_a_plan_for_another_depth_or_of_masks_is_not_replayed(tiny_model, tiny_tokenizer):
-    plan = remove_third(six_blocks(tiny_model, "llama"), tiny_tokenizer).plan
+def test_a_plan_for_another_depth_is_not_replayed(tiny_model, tiny_tokenizer):
+    record = remove_third(six_blocks(tiny_model, "llama"), tiny_tokenizer).as_dict()
     with pytest.raises(RequestError, match="made for 6 blocks and this model has 3"):
-        replay(tiny_model("llama"), plan)
-    model = tiny_model("llama")
-    masks = prune(model, tiny_tokenizer, PruningConfig(method="magnitude")).plan
-    with pytest.raises(RequestError, match="masks"):
-        replay(model, masks)
+        replay(tiny_model("llama"), tiny_tokenizer, record)

@@ -5,6 +5,7 @@ import torch
 
 from models.errors import EspalierError
 from pruning.blockwise import Batch, BlockWalk
+from pruning.offload import Offload
 from pruning.roles import find_anatomy
 from pruning.statistics import BlockCosines, InputStatistics
 
@@ -44,6 +45,10 @@ def test_the_walk_ends_where_the_plain_forward_does(tiny_model, family, padding)
         for index in range(len(blocks)):
             walk.run(index)
             walk.advance(index)
+        logits = list(walk.logits())
+    for batch, found in zip(batches, logits, strict=True):
+        with torch.no_grad():
+            assert torch.equal(found, model(**batch.inputs(torch.device("cpu")), use_cache=False).logits)
     for batch, output in zip(batches, walk.outputs, strict=True):
         assert torch.equal(output, plain_hidden_states(model, blocks, batch))
 
@@ -144,3 +149,79 @@ def test_block_cosines_count_text_tokens_only():
     cosines.add(0, given, turned, torch.tensor([[True, True, False]]))
     cosines.add(1, given, given * 3, torch.tensor([[True, True, True]]))
     assert cosines.value()["block_cosines"].tolist() == pytest.approx([0.5, 1.0])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_states_on_disk_are_the_same_bit_for_bit_and_go_with_the_walk(tiny_model, tmp_path, dtype):
+    model = tiny_model("llama").to(dtype)
+    blocks, batches = find_anatomy(model).blocks, batches_of("right")
+    with BlockWalk(model, blocks, batches) as walk:
+        walk.advance(0)
+        walk.advance(1)
+        expected = list(walk.outputs)
+    with pytest.raises(KeyError), BlockWalk(model, blocks, batches, activations=tmp_path) as walk:
+        walk.advance(0)
+        walk.advance(1)
+        found = list(walk.outputs)
+        assert len(list(tmp_path.rglob("*.safetensors"))) == 2
+        assert all(state.dtype == dtype and torch.equal(state, other) for state, other in zip(found, expected, strict=True))
+        raise KeyError
+    assert not list(tmp_path.iterdir())
+
+
+class Journal:
+    """Notes where every module is, in place of moving it."""
+
+    def __init__(self, model):
+        self.names = {id(module): name for name, module in model.named_modules()}
+        self.away: set[str] = set()
+        self.moves = 0
+
+    def __call__(self, module, device) -> None:
+        self.moves += 1
+        name = self.names[id(module)]
+        self.away.add(name) if device.type == "cuda" else self.away.remove(name)
+
+
+def test_one_block_at_a_time_is_on_the_other_device(tiny_model):
+    model = tiny_model("llama")
+    blocks = find_anatomy(model).blocks
+    journal = Journal(model)
+    offload = Offload(model, blocks, torch.device("cuda"), journal)
+    assert not journal.away
+    for index in range(3):
+        offload.bring(index)
+        moves = journal.moves
+        offload.bring(index)  # again: nothing to do
+        assert journal.moves == moves
+        within = {name.split(".")[2] for name in journal.away if name.startswith("model.layers.")}
+        assert within == {str(index)} and {"model.embed_tokens", "model.norm", "lm_head"} < journal.away
+        assert len([name for name in journal.away if name.startswith("model.layers.")]) == len(list(blocks[0].modules()))
+    offload.close()
+    assert not journal.away
+
+
+def test_a_model_that_is_there_already_is_not_moved(tiny_model):
+    model = tiny_model("llama")
+    journal = Journal(model)
+    offload = Offload(model, find_anatomy(model).blocks, torch.device("cpu"), journal)
+    offload.bring(1)
+    offload.close()
+    assert journal.moves == 0
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_model_in_main_memory_is_walked_on_the_gpu(tiny_model):
+    model = tiny_model("llama")
+    blocks, batches = find_anatomy(model).blocks, batches_of("right")
+    with BlockWalk(model, blocks, batches) as walk:
+        for index in range(3):
+            walk.advance(index)
+        expected = list(walk.outputs)
+    with BlockWalk(model, blocks, batches, device=torch.device("cuda")) as walk:
+        for index in range(3):
+            walk.advance(index)
+            assert [next(block.parameters()).device.type for block in blocks].count("cuda") == 1
+    assert {tensor.device.type for tensor in model.state_dict().values()} == {"cpu"}
+    for found, state in zip(walk.outputs, expected, strict=True):
+        assert torch.allclose(found, state, atol=1e-4)
