@@ -116,7 +116,7 @@ def sparsegpt(repeats: int) -> dict:
         target = Target(Unstructured(), 0.5, "layer")
 
         def ours(weight=weight, values=values, target=target) -> None:
-            solve(Problem(weight, score(weight, values), target, values))
+            solve(Problem(weight, score(weight, values), target, values, "obs"))
 
         def theirs(weight=weight, gram=gram) -> None:
             textbook(weight, gram, 0.5)

@@ -18,13 +18,14 @@ class Problem:
 
     weight: the dense weight [R, C], fp32. scores: [R, C], fp32, minus infinity where an earlier step of the schedule
     dropped the weight, which must stay so. target: the zeros it shall carry, with `target.keep(scores)` for the mask.
-    statistics: what the solver's and the method's `needs` name, by name.
+    statistics: what the solver's and the method's `needs` name, by name. method: whose scores these are, by name.
     """
 
     weight: Tensor
     scores: Tensor
     target: Target
     statistics: Mapping[str, Tensor]
+    method: str = ""
 
 
 @dataclass(frozen=True)

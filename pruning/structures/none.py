@@ -50,7 +50,7 @@ class SingleWeights:
         if not plan.dropped:
             return plan
         entries = {entry.name: entry for entry in plan.projections}
-        job.take_gradients()  # before anything goes
+        job.take_gradients(job.method.needs)  # before anything goes
         walk = job.walk() if job.needs else None
         count = len(job.anatomy.blocks)
         with walk or nullcontext():
@@ -135,7 +135,8 @@ def solve(job: Job, weight: torch.Tensor, target: Target, statistics: dict) -> S
     solution = Solution(weight, torch.ones_like(weight, dtype=torch.bool))
     for sparsity in steps:
         scores = job.method.implementation(solution.weight, statistics).masked_fill(~solution.keep, -torch.inf)
-        solution = job.solver.implementation(Problem(weight, scores, target.at(sparsity), statistics))
+        problem = Problem(weight, scores, target.at(sparsity), statistics, job.config.method)
+        solution = job.solver.implementation(problem)
     return solution
 
 
