@@ -1,0 +1,73 @@
+"""The least squares problem of one projection, which every solver that changes weights works on.
+
+fp32 throughout: a caller who has switched TF32 on gets results that are too coarse.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from pruning.gram import damp, normalise
+from pruning.problem import Problem, Solution
+
+
+@dataclass(frozen=True)
+class LeastSquares:
+    """The layer's least squares problem in normalised columns: minimise (V - W) H (V - W)^T, row by row.
+
+    weight: W, fp32 [R, C]. curvature: H, fp32 [C, C]. inverse_diagonal: of H, fp32 [C]. norms: of the columns, fp64 [C].
+    """
+
+    weight: torch.Tensor
+    curvature: torch.Tensor
+    inverse_diagonal: torch.Tensor
+    norms: torch.Tensor
+    warnings: tuple[str, ...]
+
+    @classmethod
+    def of(cls, problem: Problem, damping: float) -> LeastSquares:
+        """The problem of one projection, damped by `damping` at least."""
+        matrix, norms = normalise(problem.statistics["gram"])
+        damped = damp(matrix, damping)
+        return cls(
+            weight=(problem.weight.double() * norms).float(),
+            curvature=damped.matrix.float(),
+            inverse_diagonal=damped.inverse().diagonal().float(),
+            norms=norms,
+            warnings=damped.warnings,
+        )
+
+    def errors(self, weight: torch.Tensor, fitted: torch.Tensor) -> torch.Tensor:
+        """The damped error of every row, [r], of `fitted` against `weight`, both [r, C]."""
+        lost = weight - fitted
+        return (lost @ self.curvature).mul_(lost).sum(dim=1)
+
+    def descend(self, weight: torch.Tensor, start: torch.Tensor, keep: torch.Tensor, steps: int) -> torch.Tensor:
+        """Conjugate gradients from `start` over the kept entries of some rows, all [r, C]; no row ends worse."""
+        fitted = start.clone()
+        residual = (weight - start).matmul(self.curvature).mul_(keep)
+        direction = residual.clone()
+        length = residual.square().sum(dim=1, keepdim=True)
+        for _ in range(steps):
+            image = (direction @ self.curvature).mul_(keep)
+            stride = _ratio(length, (direction * image).sum(dim=1, keepdim=True))
+            fitted.addcmul_(stride, direction)
+            residual.addcmul_(stride, image, value=-1)
+            before, length = length, residual.square().sum(dim=1, keepdim=True)
+            direction.mul_(_ratio(length, before)).add_(residual)
+        worse = self.errors(weight, fitted) > self.errors(weight, start)
+        fitted[worse] = start[worse]
+        return fitted
+
+    def solution(self, problem: Problem, fitted: torch.Tensor, keep: torch.Tensor) -> Solution:
+        """`fitted` [R, C] in the weight's own units: what did not change is the dense weight, bit for bit."""
+        change = (fitted - self.weight).double() / torch.where(self.norms > 0, self.norms, torch.inf)
+        weight = problem.weight + change.float()
+        return Solution(weight.masked_fill(~keep, 0), keep, self.warnings)
+
+
+def _ratio(above: torch.Tensor, below: torch.Tensor) -> torch.Tensor:
+    """above / below, 0 where a row has converged and there is nothing to divide by."""
+    return torch.where(below > 0, above / below, 0)
