@@ -33,7 +33,7 @@ Sums = dict[tuple[str, str], torch.Tensor]  # by the names of a parameter and a 
 
 
 def loss_gradients(job: Job, needs: Sequence[str]) -> dict[str, dict[str, torch.Tensor]]:
-    """The statistics `needs` of every projection of `job.model` as it is, by name: fp32 [R, C], on the CPU.
+    """The statistics `needs`, each of every projection of `job.model` as it is, by name: fp32 [R, C], on the CPU.
 
     The loss of a window is the mean cross-entropy of its tokens, given those before them. The model is left as it was.
     EspalierError if a gradient is not finite.
@@ -54,7 +54,7 @@ def loss_gradients(job: Job, needs: Sequence[str]) -> dict[str, dict[str, torch.
         if not bool(total.isfinite().all()):
             raise EspalierError(f"The gradients of {name} are not finite: use a method that reads none, such as wanda.")
         totals[name, need] = GRADIENT_STATISTICS[need][1](total)
-    return {entry.name: {need: entry.part(totals[entry.parameter_name, need]) for need in needs} for entry in projections}
+    return {need: {entry.name: entry.part(totals[entry.parameter_name, need]) for entry in projections} for need in needs}
 
 
 class GradientWalk(BlockWalk):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -41,7 +41,7 @@ class Job:
     `checkpoint` keeps what is done of an interruptible run. `warnings` are what stages found worth saying.
     `dense_perplexity` is the dense model's own on the calibration text, once that was read. `activations` is a folder
     that hidden states wait in (None: in memory), `device` where blocks are computed (None: where the model is).
-    `gradients` are the gradient statistics of the dense model, by projection, if the method reads any.
+    `gradients` are the gradient statistics of the dense model that were taken, by their name and the projection's.
     """
 
     model: PreTrainedModel
@@ -88,16 +88,15 @@ class Job:
         needs = {*self.method.needs, *self.solver.needs} - GRADIENT_STATISTICS.keys()
         return tuple(sorted(needs | {"column_norms"})) if needs else ()
 
-    def take_gradients(self) -> None:
-        """Takes the gradient statistics that the method reads, if any, of the model as it is: once, while it is dense."""
-        needs = [need for need in self.method.needs if need in GRADIENT_STATISTICS]
-        if needs and not self.gradients:
-            self.gradients = loss_gradients(self, needs)
+    def take_gradients(self, needs: Iterable[str]) -> None:
+        """Takes those of the statistics `needs` that are about gradients, of the model as it is, unless they are there."""
+        missing = [need for need in needs if need in GRADIENT_STATISTICS and need not in self.gradients]
+        self.gradients |= loss_gradients(self, missing) if missing else {}
 
     def gradients_of(self, projection: Projection) -> dict[str, torch.Tensor]:
-        """What was taken of one projection, on its device; empty if the method reads none."""
+        """What was taken of one projection, on its device."""
         device = projection.weight.device
-        return {need: value.to(device) for need, value in self.gradients.get(projection.name, {}).items()}
+        return {need: values[projection.name].to(device) for need, values in self.gradients.items()}
 
     def stage(self, index: int, count: int, what: str) -> Callable[[float], None]:
         """The progress of step `index` of `count`: a function of the fraction of that step."""

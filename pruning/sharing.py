@@ -40,7 +40,7 @@ def take_measures(job: Job, measure: Measure, needs: tuple[str, ...]) -> dict[st
 
     Only one block's statistics exist at a time; the model is not changed, and without `needs` no text is read.
     """
-    job.take_gradients()
+    job.take_gradients(needs)
     inputs = [need for need in needs if need not in GRADIENT_STATISTICS]
     if not inputs:
         return {entry.name: measure(entry.weight.float(), job.gradients_of(entry)) for entry in job.anatomy.projections}

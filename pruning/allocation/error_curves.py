@@ -17,10 +17,12 @@ POINTS = 20  # sparsities at which the error is measured
 
 
 def error_curve(weight: Tensor, statistics: Mapping[str, Tensor]) -> Tensor:
-    """The relative output error of `weight` [R, C] at the sparsities 0, 1/20, ... 1: fp64 [21], on the CPU.
+    """About what the sparsities 0, 1/20, ... 1 of `weight` [R, C] cost: fp64 [21], on the CPU, in units of the loss.
 
-    ||X D^T||^2 / ||X W^T||^2, D being the weights that Wanda drops in each row; `gram` [C, C] is X^T X. The weights
-    that stay are not changed, so what a solver makes of them is better than this, but in much the same order.
+    ||X D^T||^2 / ||X W^T||^2, the relative error of the output, D being the weights that Wanda drops in each row and
+    `gram` [C, C] X^T X; times sum W^2 g^2, the second-order estimate of what it costs to lose the whole projection,
+    with the diagonal Fisher information g^2 from `gradient_l2` [R, C]. Solvers come to lower errors than these, in
+    much the same proportions.
     """
     import torch
 
@@ -33,27 +35,31 @@ def error_curve(weight: Tensor, statistics: Mapping[str, Tensor]) -> Tensor:
         dropped = weight * (ranks < columns * point // POINTS)
         errors.append(((dropped @ gram) * dropped).sum(dtype=torch.float64))
     curve = torch.stack(errors).cpu()
-    return curve / curve[-1] if curve[-1] > 0 else curve
+    whole = float((weight * statistics["gradient_l2"]).square().sum(dtype=torch.float64))
+    return curve / curve[-1] * whole if curve[-1] > 0 else curve
 
 
-@register("allocation", "error-curves", needs=("gram",), measure=error_curve)
+@register("allocation", "error-curves", needs=("gram", "gradient_l2"), measure=error_curve)
 def error_curves(
     projections: Sequence[Projection], sparsity: float, measures: Mapping[str, Tensor]
 ) -> dict[str, float]:
-    """The zeros go where they cost the least: the summed relative output error is least for the same total.
+    """The zeros go where they cost the least: output errors, weighed by what the loss makes of them. The best one.
 
     `measures`: an error curve of each projection. Its lower convex hull is cut into straight pieces, and the pieces
-    with the least error per weight are taken until there are enough (the greedy solution of the Lagrangian, exact
-    for convex curves). Returns the sparsity of each projection, by its name.
+    with the least cost per weight are taken until there are enough (the greedy solution of the Lagrangian, exact
+    for convex curves). A projection that costs nothing, since no calibration token reached it, is given `sparsity`.
+    Returns the sparsity of each projection, by its name.
     """
-    pieces = []  # error per weight, name, how much sparser
+    pieces = []  # cost per weight, name, how much sparser, weights
     shares = {}
+    missing = 0.0
     for entry in projections:
-        shares[entry.name] = 0.0
-        for (start, low), (end, high) in pairwise(lower_hull(measures[entry.name].tolist())):
-            size = entry.rows * entry.columns
-            pieces.append(((high - low) / ((end - start) * size), entry.name, end - start, size))
-    missing = sparsity * sum(entry.rows * entry.columns for entry in projections)
+        curve, size = measures[entry.name].tolist(), entry.rows * entry.columns
+        shares[entry.name] = 0.0 if curve[-1] else sparsity
+        if curve[-1]:
+            missing += sparsity * size
+            for (start, low), (end, high) in pairwise(lower_hull(curve)):
+                pieces.append(((high - low) / ((end - start) * size), entry.name, end - start, size))
     for _, name, length, size in sorted(pieces):
         taken = min(length * size, missing)
         shares[name] += taken / size

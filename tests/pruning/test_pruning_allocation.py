@@ -116,11 +116,13 @@ def test_progression_rises_by_equal_steps():
     assert progression([a_projection("only", 0, 4, 4)], 0.5, {}) == {"only": 0.5}
 
 
-def test_an_error_curve_is_the_error_of_the_weights_that_go():
+def test_an_error_curve_is_the_error_of_the_weights_that_go_in_units_of_the_loss():
     generator = torch.Generator().manual_seed(4)
     inputs = torch.randn(64, 20, generator=generator) @ torch.randn(20, 20, generator=generator)
     weight = torch.randn(7, 20, generator=generator)
-    curve = error_curve(weight, {"gram": inputs.t() @ inputs})
+    gradients = torch.rand(7, 20, generator=generator)
+    curve = error_curve(weight, {"gram": inputs.t() @ inputs, "gradient_l2": gradients})
+    loss = float((weight**2 * gradients**2).sum())
     scores = (weight.abs() * inputs.norm(dim=0)).numpy()
     whole = np.linalg.norm(inputs.numpy() @ weight.numpy().T) ** 2
     for point, error in enumerate(curve.tolist()):
@@ -128,11 +130,17 @@ def test_an_error_curve_is_the_error_of_the_weights_that_go():
         for row in range(7):
             pruned[row, np.argsort(scores[row], kind="stable")[:point]] = 0
         lost = np.linalg.norm(inputs.numpy() @ (weight.numpy() - pruned).T) ** 2
-        assert error == pytest.approx(lost / whole, rel=1e-4, abs=1e-7)
+        assert error == pytest.approx(lost / whole * loss, rel=1e-4, abs=1e-7)
 
 
-def test_a_projection_without_inputs_has_a_flat_curve():
-    assert error_curve(torch.ones(3, 4), {"gram": torch.zeros(4, 4)}).tolist() == [0.0] * 21
+def test_what_no_token_reached_is_given_the_common_sparsity():
+    flat = error_curve(torch.ones(3, 4), {"gram": torch.zeros(4, 4), "gradient_l2": torch.zeros(3, 4)})
+    assert flat.tolist() == [0.0] * 21
+    unit = error_curve(torch.ones(3, 4), {"gram": torch.eye(4), "gradient_l2": torch.zeros(3, 4)})  # an unused expert
+    assert unit.tolist() == [0.0] * 21
+    projections = [a_projection(name, 0, 10, 10) for name in "abc"]
+    found = error_curves(projections, 0.5, {"a": flat, "b": torch.tensor([0, 1, 4.0]), "c": torch.tensor([0, 9, 20.0])})
+    assert found == pytest.approx({"a": 0.5, "b": 1.0, "c": 0.0})
 
 
 def test_error_curves_are_shared_out_better_than_any_other_way_on_the_grid():
