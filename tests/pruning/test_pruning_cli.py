@@ -9,7 +9,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from models.errors import Cancelled, EspalierError
-from pruning import PruningConfig, prune
+from models.files import sha256
+from pruning import PruningConfig, prune, saving
 from pruning.cli import main
 from pruning.saving import save_pruned
 
@@ -82,6 +83,35 @@ def test_layers_from_end_to_end_in_words(capsys, tiny_folder, tmp_path):
     assert "4 blocks" in shown and "Blocks removed" in shown and "agrees with" in shown
 
 
+def test_a_plan_in_a_file_is_carried_out(capsys, monkeypatch, folder, tmp_path):
+    monkeypatch.setattr(saving, "check_reload", lambda *_: None)
+    base = ["prune", str(folder), "--device", "cpu", "--dtype", "float32"]
+    settings = ["--sparsity", "0.6", "--allocation", "owl", "--samples", "4", "--sequence-length", "32"]
+    assert main([*base, *settings, "--dry-run", "--json"]) == 0
+    planned = json.loads(capsys.readouterr().out)
+    assert planned["config"]["sparsity"] == 0.6 and planned["forecast"]["memory_bytes"] > 0
+    assert not list(tmp_path.iterdir())
+    plan = tmp_path / "plan.json"
+    plan.write_text(json.dumps(planned))
+    assert main([*base, *settings, "--out", str(tmp_path / "settings"), "--activations", "disk"]) == 0
+    assert main([*base, "--plan", str(plan), "--out", str(tmp_path / "plan")]) == 0
+    record = str(tmp_path / "plan" / "pruning.json")
+    assert main([*base, "--plan", record, "--out", str(tmp_path / "record"), "--json"]) == 0
+    hashes = {sha256(tmp_path / name / "model.safetensors") for name in ("settings", "plan", "record")}
+    assert len(hashes) == 1 and {path.name for path in tmp_path.iterdir()} == {"plan.json", "settings", "plan", "record"}
+    capsys.readouterr()
+
+    assert main(["prune", "embedded", "--plan", record, "--out", str(tmp_path / "other")]) == 2
+    assert "made for another model" in capsys.readouterr().err and not (tmp_path / "other").exists()
+
+
+def test_a_dry_run_shows_bytes_and_a_forecast(capsys, folder, tmp_path):
+    assert main(["prune", str(folder), "--dry-run", "--out", str(tmp_path / "pruned"), *QUICK]) == 0
+    shown = capsys.readouterr().out
+    assert "36.0 KiB -> 36.0 KiB" in shown and "Forecast: about" in shown and "activations 16.0 KiB (cpu)" in shown
+    assert not list(tmp_path.iterdir())
+
+
 def test_methods(run_cli):
     listed = json.loads(run_cli("pruning", "methods", "--json").stdout)
     assert {entry["name"] for entry in listed["method"]} >= {"magnitude", "wanda", "block-influence"}
@@ -110,6 +140,10 @@ def test_help_imports_nothing_heavy():
         (["--dtype", "int3"], "float32"),
         (["--sparsity", "half"], "invalid float"),
         (["--pack"], "unrecognized arguments"),
+        (["--activations", "elsewhere"], "invalid choice"),
+        (["--device", "cpu", "--offload"], "leave it away"),
+        (["--plan", "missing.json"], "missing.json does not exist"),
+        (["--plan", "plan.json", "--sequence-length", "64"], "leave --sequence-length away"),
     ],
 )
 def test_a_wrong_request_is_one_line_and_writes_nothing(capsys, folder, tmp_path, arguments, says):

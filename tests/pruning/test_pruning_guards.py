@@ -11,9 +11,11 @@ import torch
 from hypothesis import given
 from torch.nn import functional
 
+from evals.__main__ import build_parser
 from models.errors import EspalierError
-from pruning import PruningConfig, prune
+from pruning import PruningConfig, prune, saving
 from pruning.blockwise import Batch
+from pruning.cli import main
 from pruning.guards import exact_matmul, memory_advice
 from pruning.overlap import KEPT, NGRAM, Sketch, sketch
 from pruning.roles import find_anatomy
@@ -158,20 +160,21 @@ def test_a_sketch_of_many_estimates_the_share(share):
     assert (found.covers(other) == 0.0) and found.covers(seen[:500]) > 0.9
 
 
-def test_measuring_on_the_calibration_text_is_noted(run_cli, tiny_folder, tmp_path):
+def test_measuring_on_the_calibration_text_is_noted(capsys, monkeypatch, tiny_folder, tmp_path):
+    monkeypatch.setattr(saving, "check_reload", lambda *_: None)
     text, other = tmp_path / "text.txt", tmp_path / "other.txt"
     text.write_text(" ".join(f"Tree {number} bears {number * number} apples." for number in range(200)))
     other.write_text(" ".join(f"The rain of day {number} fell {number + 7} times on roofs." for number in range(200)))
-    dense, out = tiny_folder("llama"), tmp_path / "pruned"
-    quick = ("--device", "cpu", "--dtype", "float32")
-    done = run_cli("pruning", "prune", dense, "--out", out, "--calibration", text, "--sequence-length", "64", *quick)
-    assert done.returncode == 0, done.stderr
+    dense, out = str(tiny_folder("llama")), str(tmp_path / "pruned")
+    quick = ["--device", "cpu", "--dtype", "float32"]
+    assert main(["prune", dense, "--out", out, "--calibration", str(text), "--sequence-length", "64", *quick]) == 0
     notes = {}
     for data in (text, other):
-        measured = ("--data", data, "--out", tmp_path / data.stem, "--metrics", "perplexity", "--json")
-        done = run_cli("evals", "run", dense, out, *measured, *quick)
-        assert done.returncode == 0, done.stderr
-        notes[data.stem] = json.loads(done.stdout)["notes"]
+        capsys.readouterr()
+        measure = ["run", dense, out, "--data", str(data), "--out", str(tmp_path / data.stem), "--metrics", "perplexity"]
+        options = build_parser().parse_args([*measure, "--json", *quick])
+        options.action(options)
+        notes[data.stem] = json.loads(capsys.readouterr().out)["notes"]
     assert len(notes["text"]) == 1 and notes["other"] == []
     found = re.search(r"overlaps what was measured \((\d+) %\)", notes["text"][0])
-    assert str(out) in notes["text"][0] and int(found[1]) > 80
+    assert out in notes["text"][0] and int(found[1]) > 80

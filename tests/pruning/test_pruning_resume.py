@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,26 @@ def weights(out) -> str:
     return sha256(out / "model.safetensors")
 
 
+@pytest.fixture(scope="module")
+def undisturbed(folder, tmp_path_factory):
+    """The weights of a run on one thread, as the child processes have it, that nobody disturbed."""
+    out = tmp_path_factory.mktemp("undisturbed") / "whole"
+    with one_thread(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(saving, "check_reload", lambda *_: None)
+        assert main(["prune", str(folder), *QUICK, "--out", str(out)]) == 0
+    return weights(out)
+
+
+@contextmanager
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def kill_at(monkeypatch, holder, name: str, calls: int) -> None:
     own, seen = getattr(holder, name), []
 
@@ -83,8 +104,8 @@ def kill_at(monkeypatch, holder, name: str, calls: int) -> None:
         ("Checkpoint", "close", 1, "before"),
     ],
 )
-def test_a_process_that_was_killed_is_gone_on_with(capsys, folder, tmp_path, death):
-    out, whole = tmp_path / "pruned", tmp_path / "whole"
+def test_a_process_that_was_killed_is_gone_on_with(capsys, folder, undisturbed, tmp_path, death):
+    out = tmp_path / "pruned"
     command = ["prune", str(folder), *QUICK]
     child = subprocess.run(
         [sys.executable, "-c", SUICIDE, *map(str, death), *command, "--out", str(out)],
@@ -99,15 +120,10 @@ def test_a_process_that_was_killed_is_gone_on_with(capsys, folder, tmp_path, dea
     assert ("exists already" if "pruned" in names else "--resume") in capsys.readouterr().err
     assert {path.name for path in tmp_path.iterdir()} == names
 
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # as in the killed process
-    try:
+    with one_thread():
         assert main([*command, "--out", str(out), "--resume"]) == 0, capsys.readouterr().err
-        assert [path.name for path in tmp_path.iterdir()] == ["pruned"]
-        assert main([*command, "--out", str(whole)]) == 0
-    finally:
-        torch.set_num_threads(threads)
-    assert weights(out) == weights(whole)
+    assert [path.name for path in tmp_path.iterdir()] == ["pruned"]
+    assert weights(out) == undisturbed
 
 
 @pytest.mark.parametrize("settings", SETTINGS)
