@@ -22,6 +22,7 @@ from evals.table import cell
 from models.files import read_json, write_text
 from models.progress import format_seconds
 from models.units import format_bytes, format_count, format_percent
+from pruning.registry import entries
 
 RESULTS = Path(__file__).parent / "results"
 EMBEDDED = ROOT / "models" / "embedded"
@@ -107,6 +108,13 @@ def one_shot() -> str:
     return f"{table(headers, rows)}\n\n{where(document)}"
 
 
+def methods() -> str:
+    """Everything that can be chosen, as `python -m pruning methods` lists it."""
+    shown = ("method", "solver", "allocation", "schedule", "pattern", "structure")
+    rows = [[entry.kind, f"`{entry.name}`", entry.summary] for kind in shown for entry in entries(kind)]
+    return table(["kind", "name", "what it does"], [[kind, name, text.replace("|", "\\|")] for kind, name, text in rows])
+
+
 def startup() -> str:
     """Time until the page answers."""
     document = read_json(RESULTS / "startup" / "results.json")
@@ -138,7 +146,7 @@ def streaming() -> str:
 
 BLOCKS = {
     function.__name__.replace("_", "-"): function
-    for function in (embedded_quality, embedded_samples, embedded_making, embedded_shape, one_shot, startup, streaming)
+    for function in (embedded_quality, embedded_samples, embedded_making, embedded_shape, methods, one_shot, startup, streaming)
 }
 
 
