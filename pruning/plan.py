@@ -11,6 +11,7 @@ class ProjectionPlan:
     and `dead_inputs` (input channels that were zero on every calibration token) are known once the mask is chosen, and
     `error`, the relative squared error of the output on the calibration tokens, where a Gram matrix was collected;
     `tokens` is how many of them it was given, where text was read; `warnings` are what the solver found worth saying.
+    `order` is that in which the dense model's input channels are put first, head after head; empty: as they are.
     """
 
     name: str
@@ -28,6 +29,7 @@ class ProjectionPlan:
     error: float | None = None
     tokens: int | None = None
     warnings: tuple[str, ...] = ()
+    order: tuple[int, ...] = ()
 
     def chosen(
         self, mask_sha256: str, dead_inputs: int, error: float | None, warnings: tuple[str, ...] = ()
@@ -37,12 +39,12 @@ class ProjectionPlan:
 
     def as_dict(self) -> dict:
         """The entry as JSON types."""
-        return asdict(self) | {"warnings": list(self.warnings)}
+        return asdict(self) | {"warnings": list(self.warnings), "order": list(self.order)}
 
     @classmethod
     def from_dict(cls, entry: dict) -> "ProjectionPlan":
         """The entry that `as_dict` wrote."""
-        return cls(**entry | {"warnings": tuple(entry["warnings"])})
+        return cls(**entry | {"warnings": tuple(entry["warnings"]), "order": tuple(entry["order"])})
 
 
 @dataclass(frozen=True)

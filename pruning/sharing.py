@@ -1,6 +1,7 @@
 """Shares the sparsity out among the projections: by the shapes alone, or by a walk over the dense model."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 
@@ -12,6 +13,7 @@ from pruning.roles import Projection
 from pruning.statistics import InputStatistics
 
 Measure = Callable[[torch.Tensor, Mapping[str, torch.Tensor]], torch.Tensor]
+Visit = Callable[[Projection, Mapping[str, torch.Tensor]], Any]
 
 
 def shares(job: Job) -> dict[str, float]:
@@ -34,17 +36,22 @@ def shares(job: Job) -> dict[str, float]:
     return settle(sizes(projections), wanted, config.sparsity, units)
 
 
-@torch.no_grad()
 def take_measures(job: Job, measure: Measure, needs: tuple[str, ...]) -> dict[str, torch.Tensor]:
-    """What `measure(weight, statistics)` gives of every projection of the dense model, by name.
+    """What `measure(weight, statistics)` gives of every projection of the dense model, by name."""
+    return visit_dense(job, needs, lambda entry, statistics: measure(entry.weight.float(), statistics))
+
+
+@torch.no_grad()
+def visit_dense(job: Job, needs: tuple[str, ...], visit: Visit) -> dict[str, Any]:
+    """What `visit(projection, statistics)` gives of every projection of the dense model, by name.
 
     Only one block's statistics exist at a time; the model is not changed, and without `needs` no text is read.
     """
     job.take_gradients(needs)
     inputs = [need for need in needs if need not in GRADIENT_STATISTICS]
     if not inputs:
-        return {entry.name: measure(entry.weight.float(), job.gradients_of(entry)) for entry in job.anatomy.projections}
-    measures = {}
+        return {entry.name: visit(entry, job.gradients_of(entry)) for entry in job.anatomy.projections}
+    found = {}
     count = len(job.anatomy.blocks)
     with job.walk() as walk:
         for index in range(count):
@@ -53,8 +60,8 @@ def take_measures(job: Job, measure: Measure, needs: tuple[str, ...]) -> dict[st
             with statistics:
                 walk.advance(index, before=statistics.begin, tick=job.stage(index, count, "Measuring block"))
             for entry in projections:
-                measures[entry.name] = measure(entry.weight.float(), statistics.of(entry) | job.gradients_of(entry))
-    return measures
+                found[entry.name] = visit(entry, statistics.of(entry) | job.gradients_of(entry))
+    return found
 
 
 def sizes(projections: Sequence[Projection]) -> dict[str, int]:

@@ -4,6 +4,7 @@
   one written wrongly;
 * `implied_sparsity`: the fraction of zeros it fixes, or None;
 * `across_layers`: whether the scores of all projections are compared, which decides each one's share;
+* `permuted`: whether input channels are first put into an order that suits it, where they are free to move;
 * `misfit(rows, columns) -> str | None`: why it cannot lie on a projection of that shape;
 * `unit(rows, group) -> int`: how many weights go together, the step of `dropped` (where no sparsity is implied);
 * `dropped(rows, columns, sparsity, group) -> int`: how many weights go, exactly;

@@ -25,6 +25,7 @@ class Block:
     high: int
     wide: int
     implied_sparsity = None
+    permuted = False
     across_layers = False
 
     @classmethod

@@ -13,28 +13,30 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-@register("pattern", "N:M", examples=("2:4", "4:8", "1:4"))
+@register("pattern", "N:M", examples=("2:4", "4:8", "1:4", "2:4:permuted"))
 @dataclass(frozen=True)
 class NM:
-    """N kept of every M consecutive inputs, such as 2:4; fixes the sparsity at 1 - N/M.
+    """N kept of every M consecutive inputs, such as 2:4; fixes the sparsity at 1 - N/M. Inputs may be permuted first.
 
-    Mishra et al., "Accelerating Sparse Deep Neural Networks" (2021), section 2.
+    `permuted`: input channels are first put into an order that suits it, where the model can compute the same with
+    another order (`pruning.permutation`). Mishra et al., "Accelerating Sparse Deep Neural Networks" (2021), section 2.
     """
 
     kept: int
     of: int
+    permuted: bool = False
     across_layers = False
 
     @classmethod
     def parse(cls, text: str) -> NM | None:
-        """`2:4` as a pattern, None for anything not of this form. RequestError unless 1 <= N <= M."""
-        match = re.fullmatch(r"(\d+):(\d+)", text)
+        """`2:4` or `2:4:permuted` as a pattern, None for anything not of this form. RequestError unless 1 <= N <= M."""
+        match = re.fullmatch(r"(\d+):(\d+)(:permuted)?", text)
         if match is None:
             return None
         kept, of = int(match[1]), int(match[2])
         if not 1 <= kept <= of:
             raise RequestError(f"The pattern {text} keeps {kept} of every {of}: N:M needs 1 <= N <= M, such as 2:4.")
-        return cls(kept, of)
+        return cls(kept, of, bool(match[3]))
 
     @property
     def implied_sparsity(self) -> float:

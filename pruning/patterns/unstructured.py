@@ -28,6 +28,7 @@ class Unstructured:
 
     compared: str | None = None
     implied_sparsity = None
+    permuted = False
 
     @property
     def across_layers(self) -> bool:

@@ -10,6 +10,7 @@ import torch
 from models.errors import EspalierError, RequestError
 from pruning.blockwise import BlockWalk
 from pruning.job import Job
+from pruning.permutation import find_orders, reorder
 from pruning.plan import Plan, ProjectionPlan
 from pruning.problem import Problem, Solution
 from pruning.registry import find, register
@@ -36,8 +37,11 @@ class SingleWeights:
                 f"projections ({name}: {why}): choose another pattern, such as unstructured."
             )
         share = shares(job)
+        orders = find_orders(job, pattern) if pattern.permuted else {}
         projections = tuple(
-            self._plan_projection(projection, Target(pattern, share[projection.name], job.method.group))
+            self._plan_projection(
+                projection, Target(pattern, share[projection.name], job.method.group), orders.get(projection.name, ())
+            )
             for projection in job.anatomy.projections
         )
         return Plan(config.structure, config.method, config.pattern, config.sparsity, projections)
@@ -50,6 +54,7 @@ class SingleWeights:
         if not plan.dropped:
             return plan
         entries = {entry.name: entry for entry in plan.projections}
+        reorder(job, {entry.name: entry.order for entry in plan.projections if entry.order})
         job.take_gradients(job.method.needs)  # before anything goes
         walk = job.walk() if job.needs else None
         count = len(job.anatomy.blocks)
@@ -63,7 +68,7 @@ class SingleWeights:
                     walk.advance(index, tick=lambda done: tick(0.5 + done / 2))
         return Plan(plan.structure, plan.method, plan.pattern, plan.sparsity, tuple(entries.values()))
 
-    def _plan_projection(self, projection: Projection, target: Target) -> ProjectionPlan:
+    def _plan_projection(self, projection: Projection, target: Target, order: tuple[int, ...]) -> ProjectionPlan:
         shape = projection.rows, projection.columns
         size = projection.weight.numel() * projection.weight.element_size()
         return ProjectionPlan(
@@ -73,10 +78,11 @@ class SingleWeights:
             rows=projection.rows,
             columns=projection.columns,
             sparsity=target.sparsity,
-            rule=target.rule(*shape),
+            rule=target.rule(*shape) + (", reordered" if order else ""),
             dropped=target.dropped(*shape),
             bytes_before=size,
             bytes_after=size,  # a zero is stored like any other number
+            order=order,
         )
 
     def _block(

@@ -26,7 +26,7 @@ def test_defaults():
         ({"sparsity": -0.1}, "from 0 to below 1"),
         ({"sparsity": float("nan")}, "from 0 to below 1"),
         ({"sparsity": "half"}, "must be a number"),
-        ({"method": "wander"}, "magnitude, wanda"),
+        ({"method": "wander"}, "taylor, wanda"),
         ({"pattern": "2:4:8"}, "unstructured, unstructured:row, unstructured:layer, unstructured:global"),
         ({"pattern": "5:4"}, "1 <= N <= M"),
         ({"pattern": "2:4", "sparsity": 0.6}, "means a sparsity of 0.5"),
