@@ -54,7 +54,9 @@ def loss_gradients(job: Job, needs: Sequence[str]) -> dict[str, dict[str, torch.
         if not bool(total.isfinite().all()):
             raise EspalierError(f"The gradients of {name} are not finite: use a method that reads none, such as wanda.")
         totals[name, need] = GRADIENT_STATISTICS[need][1](total)
-    return {need: {entry.name: entry.part(totals[entry.parameter_name, need]) for entry in projections} for need in needs}
+    return {
+        need: {entry.name: entry.part(totals[entry.parameter_name, need]) for entry in projections} for need in needs
+    }
 
 
 class GradientWalk(BlockWalk):
@@ -126,7 +128,7 @@ class GradientWalk(BlockWalk):
         parameters: Mapping[str, nn.Parameter],
         by_output: torch.Tensor,
     ) -> list[torch.Tensor]:
-        """The gradients of one batch's loss by the parameters, then by what the block is given, unless it is the first."""
+        """The gradients of one batch's loss by the parameters, then by what the block is given, but for the first."""
         wanted = [*parameters.values(), *([] if given is None else [given])]
         try:
             for tensor in wanted:

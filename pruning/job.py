@@ -89,7 +89,7 @@ class Job:
         return tuple(sorted(needs | {"column_norms"})) if needs else ()
 
     def take_gradients(self, needs: Iterable[str]) -> None:
-        """Takes those of the statistics `needs` that are about gradients, of the model as it is, unless they are there."""
+        """Takes those of the statistics `needs` that are about gradients, of the model as it is, once."""
         missing = [need for need in needs if need in GRADIENT_STATISTICS and need not in self.gradients]
         self.gradients |= loss_gradients(self, missing) if missing else {}
 

@@ -95,7 +95,7 @@ def kept_score(scores: Tensor, kept: int) -> Tensor:
 
 
 def _swap(scores: Tensor, order: Tensor, pairs: Tensor, kept: int) -> None:
-    """Makes the best swap of a column between the two runs of each of `pairs` [P, 2], in `order` [runs, M], in place."""
+    """Makes the best column swap between the two runs of each of `pairs` [P, 2], in place in `order` [runs, M]."""
     left, right = (order[pairs[:, side]] for side in (0, 1))  # [P, M]
 
     def held(first: Tensor, second: Tensor) -> Tensor:

@@ -43,7 +43,7 @@ def error_curve(weight: Tensor, statistics: Mapping[str, Tensor]) -> Tensor:
 def error_curves(
     projections: Sequence[Projection], sparsity: float, measures: Mapping[str, Tensor]
 ) -> dict[str, float]:
-    """The zeros go where they cost the least: output errors, weighed by what the loss makes of them. The best one.
+    """The zeros go where they cost the least: output errors, weighed by what the loss makes of them.
 
     `measures`: an error curve of each projection. Its lower convex hull is cut into straight pieces, and the pieces
     with the least cost per weight are taken until there are enough (the greedy solution of the Lagrangian, exact

@@ -63,8 +63,8 @@ class Block:
 
     def rule(self, rows: int, columns: int, sparsity: float, group: str) -> str:
         """The rule in words."""
-        blocks = rows * columns // (self.high * self.wide)
-        return f"the {self._blocks_dropped(rows * columns, sparsity)} lowest of {blocks} blocks of {self.high}x{self.wide}"
+        blocks, dropped = rows * columns // (self.high * self.wide), self._blocks_dropped(rows * columns, sparsity)
+        return f"the {dropped} lowest of {blocks} blocks of {self.high}x{self.wide}"
 
     def _blocks_dropped(self, weights: int, sparsity: float) -> int:
         return math.floor(weights // (self.high * self.wide) * sparsity + 0.5)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @register("method", "taylor", needs=("gradient_l1",), group="layer")
 def taylor(weight: Tensor, statistics: Mapping[str, Tensor]) -> Tensor:
-    """By how much the loss would change without the weight, to first order: |W x gradient|. Compares across layers.
+    """By how much the loss would change without the weight, to first order: |W x gradient|. Good with unstructured:global.
 
     `weight` [R, C], `gradient_l1` [R, C] (the sum over calibration windows of the gradient's size) -> scores [R, C].
     The sizes are summed, not the gradients: in a trained model those average out. Molchanov et al., "Pruning

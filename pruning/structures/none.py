@@ -116,7 +116,8 @@ class SingleWeights:
         weight = projection.weight
         if not bool(weight.isfinite().all()):
             raise EspalierError(f"{projection.name} has weights that are not finite: fetch the model again.")
-        solution = solve(job, weight.float(), Target(job.config.parsed_pattern(), entry.sparsity, job.method.group), statistics)
+        target = Target(job.config.parsed_pattern(), entry.sparsity, job.method.group)
+        solution = solve(job, weight.float(), target, statistics)
         if job.undo_steps is not None:
             job.undo_steps.append(partial(put_back, projection, weight.to("cpu", copy=True)))
         error = relative_error(weight.float(), solution.weight, statistics.get("gram"))

@@ -23,7 +23,8 @@ def padded_batches() -> tuple[Batch, ...]:
     ids = torch.randint(2, 300, (2, 12), generator=generator)
     mask = torch.ones(2, 12, dtype=torch.bool)
     mask[1, -4:] = False
-    return Batch(ids, mask), Batch(torch.randint(2, 300, (1, 9), generator=generator), torch.ones(1, 9, dtype=torch.bool))
+    other = torch.randint(2, 300, (1, 9), generator=generator)
+    return Batch(ids, mask), Batch(other, torch.ones(1, 9, dtype=torch.bool))
 
 
 def a_job(model, method: str = "gblm", **options) -> Job:
@@ -44,7 +45,7 @@ def plain_gradients(model) -> dict[str, dict[str, torch.Tensor]]:
             found[entry.name]["gradient_l1"] += gradient.abs()
             found[entry.name]["gradient_l2"] += gradient.square()
     model.zero_grad()
-    return {name: {"gradient_l1": one["gradient_l1"], "gradient_l2": one["gradient_l2"].sqrt()} for name, one in found.items()}
+    return {name: one | {"gradient_l2": one["gradient_l2"].sqrt()} for name, one in found.items()}
 
 
 @pytest.mark.parametrize("at_once", [1, 16384])
@@ -101,7 +102,8 @@ def test_gradients_that_are_not_finite_are_named(tiny_model):
 
 
 def test_chunks_hold_every_window_once_and_no_more_tokens_than_allowed():
-    windows = [Batch(torch.zeros(1, length, dtype=torch.long), torch.ones(1, length)) for length in (9000, 9000, 50, 20000, 3)]
+    lengths = 9000, 9000, 50, 20000, 3
+    windows = [Batch(torch.zeros(1, length, dtype=torch.long), torch.ones(1, length)) for length in lengths]
     chunks = in_chunks(windows)
     assert [[window.ids.numel() for window in chunk] for chunk in chunks] == [[9000], [9000, 50], [20000], [3]]
 

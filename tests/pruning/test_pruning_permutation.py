@@ -115,7 +115,7 @@ def test_permuted_pruning_keeps_more_and_replays(tiny_model, tiny_tokenizer, met
     assert [entry.order for entry in planned.projections] == [entry.order for entry in report.plan.projections]
     assert Plan.from_dict(json.loads(json.dumps(report.plan.as_dict()))) == report.plan
     assert all(keeps_pattern(entry.weight) == "2:4" for entry in find_anatomy(model).projections)
-    assert any("6 of 21 projections (down, o)" in warning and "(gate, k, q, up, v)" in warning for warning in report.warnings)
+    assert any("6 of 21 projections (down, o)" in text and "(gate, k, q, up, v)" in text for text in report.warnings)
     again = tiny_model("llama")
     prune(again, tiny_tokenizer, permuted, TEXTS, plan=report.plan)
     assert all(torch.equal(value, again.state_dict()[name]) for name, value in model.state_dict().items())
