@@ -54,7 +54,8 @@ def kill_once(command: list[str], out: Path, moment: float) -> dict:
         "saving": any(path.name.endswith(".tmp-folder") for path in out.parent.glob(f".{out.name}.*")),
     }
     finish([*command, "--resume"])
-    return record | {"sha256": weights(out), "left_over": sorted(path.name for path in out.parent.iterdir() if path != out)}
+    left_over = sorted(path.name for path in out.parent.iterdir() if path != out)
+    return record | {"sha256": weights(out), "left_over": left_over}
 
 
 def weights(out: Path) -> dict[str, str]:
@@ -95,7 +96,7 @@ def main() -> None:
         "schema_version": 1,
         "command": shlex.join(sys.argv),
         "environment": environment(),
-        "protocol": {"model": options.model, "options": options.options, "seed": options.seed, "seconds_undisturbed": length},
+        "protocol": vars(options) | {"seconds_undisturbed": length},
         "results": {"equal": equal, "killed": killed, "runs": len(kills), "sha256": expected, "kills": kills},
     }
     write_json(Path(__file__).parent / "results" / "resume_kills" / "results.json", document)

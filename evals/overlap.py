@@ -26,6 +26,6 @@ def overlap_note(name: str, folder: Path, tokenizer: PreTrainedTokenizerBase, te
     if share < WORTH_SAYING:
         return None
     return (
-        f"The calibration text of {name} ({calibration['source']}) overlaps what was measured ({format_percent(share, 0)}): "
-        "its figures on this text flatter it; measure on another."
+        f"The calibration text of {name} ({calibration['source']}) overlaps what was measured "
+        f"({format_percent(share, 0)}): its figures on this text flatter it; measure on another."
     )

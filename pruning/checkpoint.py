@@ -42,7 +42,8 @@ def refuse_begun(out: Path | str) -> None:
     folder = partial_folder(out)
     if folder.exists():
         raise RequestError(
-            f"{folder} keeps a run that was begun and not finished: add --resume to go on with it, or remove that folder."
+            f"{folder} keeps a run that was begun and not finished: add --resume to go on with it, or remove that "
+            "folder."
         )
 
 
@@ -159,7 +160,9 @@ class Checkpoint:
         file = self.folder / RUN
         if not file.exists():
             if any(not name.match(TEMPORARY) for name in self.folder.iterdir()):
-                raise RequestError(f"{self.folder} is not an unfinished run of Espalier: move it away, or choose another --out.")
+                raise RequestError(
+                    f"{self.folder} is not an unfinished run of Espalier: move it away, or choose another --out."
+                )
             return
         if others := differences(read_json(file), self._fingerprint):
             raise RequestError(f"{self.folder} was begun otherwise ({others}): repeat that run, or remove the folder.")

@@ -33,13 +33,11 @@ def _add_prune(commands) -> None:
     prune = commands.add_parser("prune", help="prune a model and save it as a plain Hugging Face folder")
     prune.add_argument("model", metavar="MODEL", help="embedded, a folder, or a Hub id owner/name[@revision]")
     prune.add_argument("--out", metavar="DIR", help="the folder to write; must not hold anything yet")
-    prune.add_argument("--plan", metavar="FILE", help="settings and plan of --dry-run --json or of a pruning.json, again")
+    prune.add_argument("--plan", metavar="FILE", help="the plan that --dry-run --json or a pruning.json holds")
     prune.add_argument("--device", default="auto", metavar="auto|cpu|cuda", help="where to compute")
-    prune.add_argument("--offload", action="store_true", help="the model in main memory, one block at a time on the GPU")
+    prune.add_argument("--offload", action="store_true", help="only one block at a time on the GPU")
     prune.add_argument("--dtype", default="auto", metavar="auto|float32|bfloat16|float16", help="of the result")
-    prune.add_argument(
-        "--activations", default="cpu", choices=["cpu", "disk"], help="where activations wait between blocks (default: cpu)"
-    )
+    prune.add_argument("--activations", default="cpu", choices=["cpu", "disk"], help="where they wait between blocks")
     prune.add_argument("--resume", action="store_true", help="go on with a run that was interrupted")
     prune.add_argument("--dry-run", action="store_true", help="show what would go, and a forecast; write nothing")
     prune.set_defaults(run=run_prune)

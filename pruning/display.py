@@ -141,8 +141,9 @@ def _plan_lines(plan: "Plan") -> list[str]:
         dropped = sum(entry.dropped for entry in entries)
         share = format_percent(dropped / weights, 2)
         rules = "; ".join(dict.fromkeys(entry.rule for entry in entries))
-        sizes = [format_bytes(sum(getattr(entry, name) for entry in entries)) for name in ("bytes_before", "bytes_after")]
-        rows.append((str(block), format_count(weights), format_count(dropped), share, " -> ".join(sizes), rules))
+        before = format_bytes(sum(entry.bytes_before for entry in entries))
+        after = format_bytes(sum(entry.bytes_after for entry in entries))
+        rows.append((str(block), format_count(weights), format_count(dropped), share, f"{before} -> {after}", rules))
     return _table(rows)
 
 

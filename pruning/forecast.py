@@ -18,7 +18,7 @@ from pruning.roles import find_anatomy
 from pruning.statistics import InputStatistics
 from pruning.structures.none import solve
 from pruning.target import Target
-from pruning.windows import window_length
+from pruning.windows import Windows, window_length
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 class Forecast:
     """Bytes and seconds to expect of a pruning, without loading and saving.
 
-    statistics_bytes: those of the first block, twice: as they are collected, and again as the solver works on them.
+    statistics_bytes: those of the first block, twice: as they are collected, and again as the solver works on them;
+    and gradients, if the method reads any, of all blocks.
     activation_bytes: the hidden states of all calibration windows between two blocks.
     """
 
@@ -57,30 +58,43 @@ def forecast(
 ) -> Forecast:
     """What carrying out `plan` will take; the model is not changed, and no calibration text is read.
 
-    One window of random tokens is sent through the first block and timed, and one projection of each shape in it is
-    solved; the rest is multiplication. Whole blocks are taken out in no time: scoring them was the work.
+    One window of random tokens is sent through the first block and timed (through all, and back, for a method that
+    reads gradients), and one projection of each shape in the first block is solved; the rest is multiplication. Whole
+    blocks are taken out in no time: scoring them was the work.
     """
-    anatomy = find_anatomy(model)
-    job = Job(model, anatomy, config, read_windows=lambda: None, device=device)
-    text_is_read = bool(plan.dropped and job.needs)
     length = window_length(model, config.sequence_length)
-    window_seconds, statistics = _first_block(job, length) if text_is_read else (0.0, {})
+    job = Job(model, find_anatomy(model), config, read_windows=lambda: _random_window(model, length), device=device)
+    seconds, statistics, gradients = 0.0, {}, {}
+    if plan.dropped:
+        began = time.perf_counter()
+        job.take_gradients(job.method.needs)
+        gradients = job.gradients
+        seconds = config.samples * (time.perf_counter() - began)
+        if job.needs:
+            window_seconds, statistics = _first_block(job)
+            seconds += config.samples * len(job.anatomy.blocks) * window_seconds
+        seconds += _solving_seconds(job, plan, statistics)
     hidden = length * model.config.get_text_config().hidden_size * next(model.parameters()).element_size()
     return Forecast(
         model_bytes=parameter_bytes(model),
-        statistics_bytes=2 * _bytes(statistics),
-        activation_bytes=config.samples * hidden if text_is_read else 0,
+        statistics_bytes=2 * _bytes(statistics) + _bytes(gradients),
+        activation_bytes=config.samples * hidden if statistics or gradients else 0,
         activations=activations,
-        seconds=config.samples * len(anatomy.blocks) * window_seconds + _solving_seconds(job, plan, statistics),
+        seconds=seconds,
     )
 
 
-def _first_block(job: Job, length: int) -> tuple[float, dict[str, dict[str, torch.Tensor]]]:
-    """The seconds that one window takes in the first block, and the statistics it gives of each projection's input."""
-    vocabulary = job.model.config.get_text_config().vocab_size
+def _random_window(model: PreTrainedModel, length: int) -> Windows:
+    vocabulary = model.config.get_text_config().vocab_size
     ids = torch.randint(vocabulary, (1, length), generator=torch.Generator().manual_seed(0))
+    batch = Batch(ids, torch.ones_like(ids, dtype=torch.bool))
+    return Windows((batch,), "random tokens", asked=1, windows=1, tokens=length, sequence_length=length, seed=0)
+
+
+def _first_block(job: Job) -> tuple[float, dict[str, dict[str, torch.Tensor]]]:
+    """The seconds that one window takes in the first block, and the statistics it gives of each projection's input."""
     projections = job.anatomy.of_block(0)
-    with job.walk([Batch(ids, torch.ones_like(ids, dtype=torch.bool))]) as walk:
+    with job.walk() as walk:
         for _ in range(2):  # the first time libraries set themselves up
             statistics = InputStatistics(projections, job.needs)
             began = time.perf_counter()
@@ -93,21 +107,21 @@ def _first_block(job: Job, length: int) -> tuple[float, dict[str, dict[str, torc
 
 @torch.no_grad()
 def _solving_seconds(job: Job, plan: Plan, statistics: dict[str, dict[str, torch.Tensor]]) -> float:
-    if not plan.dropped:
-        return 0.0
     counts = Counter((entry.rows, entry.columns) for entry in plan.projections)
     examples = {(entry.rows, entry.columns): entry for entry in reversed(plan.projections) if entry.block == 0}
-    weights = {projection.name: projection.weight for projection in job.anatomy.of_block(0)}
+    projections = {projection.name: projection for projection in job.anatomy.of_block(0)}
     seconds = 0.0
     for shape, entry in examples.items():
+        projection = projections[entry.name]
         target = Target(job.config.parsed_pattern(), entry.sparsity, job.method.group)
+        known = statistics.get(entry.name, {}) | job.gradients_of(projection)
         began = time.perf_counter()
-        solution = solve(job, weights[entry.name].float(), target, statistics.get(entry.name, {}))
+        solution = solve(job, projection.weight.float(), target, known)
         solution.weight.to("cpu")
         seconds += counts[shape] * (time.perf_counter() - began)
     return seconds
 
 
-def _bytes(statistics: dict[str, dict[str, torch.Tensor]]) -> int:
-    tensors = {id(tensor): tensor.nbytes for values in statistics.values() for tensor in values.values()}
+def _bytes(tables: dict[str, dict[str, torch.Tensor]]) -> int:
+    tensors = {id(tensor): tensor.nbytes for table in tables.values() for tensor in table.values()}
     return sum(tensors.values())

@@ -42,9 +42,10 @@ def prune(
     (by `Cancelled` from `progress`) the model is left as it was: for that a copy of every changed weight is kept on
     the CPU until the end. `undoable=False` saves that memory, for a caller who drops the model then.
 
-    `plan` is one made before for this model; masks that it records must come out the same. With a `checkpoint` finished blocks are kept, and put back if they are there already; it
-    is for a caller who drops a failed model. `activations` is a folder where hidden states wait between blocks (None:
-    in memory), `device` where blocks are computed one at a time (None: where the model is).
+    `plan` is one made before for this model; masks that it records must come out the same. With a `checkpoint`
+    finished blocks are kept, and put back if they are there already; it is for a caller who drops a failed model.
+    `activations` is a folder where hidden states wait between blocks (None: in memory), `device` where blocks are
+    computed one at a time (None: where the model is).
 
     Raises RequestError if the settings do not fit this model, EspalierError if the dense model is damaged, a weight or
     statistic is not finite, or memory is short.

@@ -16,7 +16,8 @@ from pruning.checkpoint import Checkpoint, differences, fingerprint, refuse_begu
 from pruning.config import PruningConfig
 from pruning.forecast import forecast
 from pruning.plan import Plan
-from pruning.replaying import read_record
+from pruning.replaying import check_fit, read_record
+from pruning.roles import find_anatomy
 from pruning.saving import finished_record, save_pruned
 
 SETTINGS = [field.name for field in dataclasses.fields(PruningConfig)]
@@ -44,7 +45,7 @@ def run(options: argparse.Namespace) -> None:
         if not checkpoint.discard_unless_useful():
             raise
         why = str(error) or "Interrupted."
-        raise EspalierError(f"{why} What is done is kept in {checkpoint.folder}: add --resume to go on with it.") from error
+        raise EspalierError(f"{why} What is done is kept in {checkpoint.folder}: --resume goes on with it.") from error
     checkpoint.close()
 
 
@@ -73,7 +74,9 @@ def _load(options: argparse.Namespace) -> tuple[Loaded, torch.device]:
 def _look(options: argparse.Namespace, config: PruningConfig, plan: Plan | None) -> None:
     (model, tokenizer, description), device = _load(options)
     bar = terminal_bar()
-    plan = plan or pipeline.preview(model, tokenizer, config, progress=bar, device=device)
+    if plan is None:
+        plan = pipeline.preview(model, tokenizer, config, progress=bar, device=device)
+    check_fit(plan, find_anatomy(model))
     expected = forecast(model, config, plan, options.activations, device)
     bar(1.0, "Planned")
     if options.json:

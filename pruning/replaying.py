@@ -12,8 +12,8 @@ def read_record(record: dict) -> tuple[PruningConfig, Plan]:
         return PruningConfig(**record["config"]), Plan.from_dict(record["plan"])
     except (KeyError, TypeError, AttributeError) as error:
         raise RequestError(
-            f"The plan cannot be read ({type(error).__name__}: {error}): give what `prune --dry-run --json` printed, or a "
-            "pruning.json, of this version of Espalier."
+            f"The plan cannot be read ({type(error).__name__}: {error}): give what `prune --dry-run --json` printed, "
+            "or a pruning.json, of this version of Espalier."
         ) from None
 
 
@@ -38,9 +38,9 @@ def check_fit(plan: Plan, anatomy: Anatomy) -> None:
 def check_masks(plan: Plan, done: Plan) -> None:
     """EspalierError unless every mask that `plan` records came out the same in `done`."""
     recorded = {entry.name: entry.mask_sha256 for entry in plan.projections if entry.mask_sha256}
-    others = [entry.name for entry in done.projections if recorded.get(entry.name, entry.mask_sha256) != entry.mask_sha256]
-    if others:
+    found = {entry.name: entry.mask_sha256 for entry in done.projections}
+    if others := [name for name in recorded if recorded[name] != found[name]]:
         raise EspalierError(
-            f"{len(others)} of {len(recorded)} masks came out otherwise than the plan records (such as {others[0]}): the "
-            "model, the calibration text, the dtype, the libraries or the machine is another; nothing was kept."
+            f"{len(others)} of {len(recorded)} masks came out otherwise than the plan records (such as {others[0]}): "
+            "the model, the calibration text, the dtype, the libraries or the machine is another; nothing was kept."
         )

@@ -15,7 +15,8 @@ from pruning.plan import Plan
 class Report:
     """The settings, the plan, the model before and after, the calibration used (None if no text was read).
 
-    dense_perplexity: of the dense model on the first calibration tokens (None if no text was read). seconds: of the pruning, without loading and saving.
+    dense_perplexity: of the dense model on the first calibration tokens (None if no text was read). seconds: of the
+    pruning, without loading and saving.
     """
 
     config: PruningConfig

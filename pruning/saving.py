@@ -49,7 +49,7 @@ def save_pruned(
 
 
 def finished_record(out: Path | str) -> dict | None:
-    """What `pruning.json` of the folder `out` says; None if there is none. It is there only once the folder is whole."""
+    """What `pruning.json` of the folder `out` says; None if there is none: an unfinished folder has another name."""
     file = Path(out) / RECORD
     return read_json(file) if file.is_file() else None
 

@@ -98,11 +98,13 @@ def test_a_plan_in_a_file_is_carried_out(capsys, monkeypatch, folder, tmp_path):
     record = str(tmp_path / "plan" / "pruning.json")
     assert main([*base, "--plan", record, "--out", str(tmp_path / "record"), "--json"]) == 0
     hashes = {sha256(tmp_path / name / "model.safetensors") for name in ("settings", "plan", "record")}
-    assert len(hashes) == 1 and {path.name for path in tmp_path.iterdir()} == {"plan.json", "settings", "plan", "record"}
+    assert len(hashes) == 1
+    assert {path.name for path in tmp_path.iterdir()} == {"plan.json", "settings", "plan", "record"}
     capsys.readouterr()
 
-    assert main(["prune", "embedded", "--plan", record, "--out", str(tmp_path / "other")]) == 2
-    assert "made for another model" in capsys.readouterr().err and not (tmp_path / "other").exists()
+    for option in (["--out", str(tmp_path / "other")], ["--dry-run"]):
+        assert main(["prune", "embedded", "--plan", record, *option]) == 2
+        assert "made for another model" in capsys.readouterr().err and not (tmp_path / "other").exists()
 
 
 def test_a_dry_run_shows_bytes_and_a_forecast(capsys, folder, tmp_path):

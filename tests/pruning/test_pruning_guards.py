@@ -33,7 +33,8 @@ def test_the_dense_perplexity_is_that_of_the_plain_forward(tiny_model, tiny_toke
     model = tiny_model(family)
     dense = copy.deepcopy(model)
     seen = []
-    handle = model.register_forward_pre_hook(lambda module, args, kwargs: seen.append(kwargs["input_ids"]), with_kwargs=True)
+    note = lambda module, args, kwargs: seen.append(kwargs["input_ids"])  # noqa: E731
+    handle = model.register_forward_pre_hook(note, with_kwargs=True)
     report = prune(model, tiny_tokenizer, config(), calibration=TEXTS)
     handle.remove()
     losses = []
@@ -79,7 +80,8 @@ def test_no_text_no_check(tiny_model, tiny_tokenizer):
 )
 @pytest.mark.parametrize(("device", "advice"), [("cpu", "--activations disk"), ("cuda", "--offload or --device cpu")])
 def test_a_lack_of_memory_becomes_advice(error, device, advice):
-    with pytest.raises(EspalierError, match=f"--samples, a shorter --sequence-length, {advice}"), memory_advice(torch.device(device)):
+    says = f"--samples, a shorter --sequence-length, {advice}"
+    with pytest.raises(EspalierError, match=says), memory_advice(torch.device(device)):
         raise error
 
 
@@ -171,8 +173,8 @@ def test_measuring_on_the_calibration_text_is_noted(capsys, monkeypatch, tiny_fo
     notes = {}
     for data in (text, other):
         capsys.readouterr()
-        measure = ["run", dense, out, "--data", str(data), "--out", str(tmp_path / data.stem), "--metrics", "perplexity"]
-        options = build_parser().parse_args([*measure, "--json", *quick])
+        measure = ["--data", str(data), "--out", str(tmp_path / data.stem), "--metrics", "perplexity", "--json"]
+        options = build_parser().parse_args(["run", dense, out, *measure, *quick])
         options.action(options)
         notes[data.stem] = json.loads(capsys.readouterr().out)["notes"]
     assert len(notes["text"]) == 1 and notes["other"] == []

@@ -20,6 +20,9 @@ QUICK = ["--samples", "4", "--sequence-length", "32", "--device", "cpu", "--dtyp
 SETTINGS = {
     "wanda": ["--method", "wanda"],
     "by outliers": ["--method", "wanda", "--allocation", "owl"],
+    "refit in steps": ["--solver", "refit", "--schedule", "gradual"],
+    "refit, reordered": ["--solver", "refit", "--pattern", "2:4:permuted"],
+    "taylor": ["--method", "taylor"],
     "magnitude": ["--method", "magnitude", "--sparsity", "0.3"],
     "layers": ["--structure", "layers", "--sparsity", "0.34"],
 }
@@ -236,6 +239,6 @@ def test_an_interrupted_run_says_what_it_kept(monkeypatch, capsys, folder, tmp_p
             patch.setattr(checkpoint.Checkpoint, "store", fail)
             assert main(command) == 1
         said = capsys.readouterr().err
-        assert ("add --resume" in said) == bool(finished)
+        assert ("--resume goes on" in said) == bool(finished)
         assert (tmp_path / "pruned.partial").exists() == bool(finished)
     assert main([*command, "--resume"]) == 0
