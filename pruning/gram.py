@@ -76,7 +76,7 @@ def damp(gram: torch.Tensor, damping: float) -> Damped:
 
 def is_singular(gram: torch.Tensor) -> bool:
     """Whether some input is, but for noise, a linear combination of others on these tokens."""
-    factor, failed = torch.linalg.cholesky_ex(normalise(gram)[0])
+    factor, failed = torch.linalg.cholesky_ex(normalise(gram)[0].float())
     return bool(failed) or bool(factor.diagonal().square().min() < SINGULAR_PIVOT)
 
 

@@ -32,31 +32,35 @@ def sparsegpt(problem: Problem) -> Solution:
     """
     gram = problem.statistics["gram"]
     span, choose = _choice(problem)
-    damped = damp(gram, DAMPING)
-    upper = torch.linalg.cholesky(damped.inverse(), upper=True).float()
+    # With the order of the columns reversed H = L L^T, so that in their usual order H = A A^T with A = U^-1.
+    damped = damp(gram.flip(0, 1), DAMPING)
+    factor = damped.cholesky.flip(0, 1).float()
     dead = gram.diagonal() == 0
-    columns = problem.weight.masked_fill(dead, 0).t().contiguous()  # [C, R]: a column is one run of memory
-    keep = _sweep(columns, upper, span, choose).t().contiguous()
-    weight = torch.where(dead, problem.weight, columns.t()).masked_fill(~keep, 0)
-    return Solution(weight, keep, damped.warnings)
+    dense = problem.weight.masked_fill(dead, 0).t().contiguous()  # [C, R]: a column is one run of memory
+    fitted, keep = _sweep(dense, factor, span, choose)
+    weight = torch.where(dead, problem.weight, fitted.t()).masked_fill(~keep.t(), 0)
+    return Solution(weight, keep.t().contiguous(), damped.warnings)
 
 
-# What stays of some columns [k, R], given their updated weights over their pivots, [k, R], and the first one's index.
+# What stays of some columns [k, R], given their updated weights over U_jj, [k, R], and the index of the first.
 Choose = Callable[[torch.Tensor, int], torch.Tensor]
 
 
-def _sweep(columns: torch.Tensor, upper: torch.Tensor, span: int, choose: Choose) -> torch.Tensor:
-    """Runs over `columns` [C, R] in place and returns what stays, [C, R]; `upper` is U [C, C].
+def _sweep(
+    dense: torch.Tensor, factor: torch.Tensor, span: int, choose: Choose
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The new weights and what stays of them, [C, R], for `dense` [C, R] and A [C, C] as `factor`.
 
-    The textbook loop updates the rest of the block after every column. Here a column updates only the few narrow ones
-    after it, those the rest of their block, and that the rest of the matrix, by matrix products: the same sums.
+    The textbook hands on errors e_j by U, so that W - V = e U, and inverts H for it. Then e = (W - V) A, and column j
+    as updated by all before it is w_j + sum_i<j (w_i - v_i) A_ij / A_jj: the same numbers, and no inverse. A column
+    updates only the few narrow ones after it, those the rest of their block, and that the rest, by matrix products.
     """
-    count = len(columns)
-    pivots = upper.diagonal()[:, None]
+    count = len(dense)
+    pivots = factor.diagonal()
+    weights = factor / pivots
+    fitted, changes = dense.clone(), torch.empty_like(dense)
+    keep = torch.empty_like(dense, dtype=torch.bool)
     narrow, block = _widths(span)
-    keep = torch.empty_like(columns, dtype=torch.bool)
-    shares = torch.empty_like(columns)  # 1 / U_jj where a weight goes, else 0
-    errors = torch.empty_like(columns)
     for start in range(0, count, block):
         stop = min(start + block, count)
         for first in range(start, stop, narrow):
@@ -64,13 +68,21 @@ def _sweep(columns: torch.Tensor, upper: torch.Tensor, span: int, choose: Choose
             for column in range(first, last):
                 if column % span == 0:
                     chosen = slice(column, min(column + span, count))
-                    keep[chosen] = choose(columns[chosen] / pivots[chosen], column)
-                    shares[chosen] = ~keep[chosen] / pivots[chosen]
-                torch.mul(columns[column], shares[column], out=errors[column])
-                columns[column + 1 : last].addr_(upper[column, column + 1 : last], errors[column], alpha=-1)
-            columns[last:stop].addmm_(upper[first:last, last:stop].t(), errors[first:last], alpha=-1)
-        columns[stop:].addmm_(upper[start:stop, stop:].t(), errors[start:stop], alpha=-1)
-    return keep
+                    ahead = _if_all_stay(dense[chosen], fitted[chosen], weights[chosen, chosen])
+                    keep[chosen] = choose(ahead * pivots[chosen, None], column)
+                torch.sub(dense[column], fitted[column].mul_(keep[column]), out=changes[column])
+                fitted[column + 1 : last].addr_(weights[column, column + 1 : last], changes[column])
+            fitted[last:stop].addmm_(weights[first:last, last:stop].t(), changes[first:last])
+        fitted[stop:].addmm_(weights[start:stop, stop:].t(), changes[start:stop])
+    return fitted, keep
+
+
+def _if_all_stay(dense: torch.Tensor, fitted: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """What some columns [k, R] become by the changes before them if none of their own goes, which is e = 0 for them.
+
+    `fitted` lacks what they hand on to each other, by `weights` [k, k].
+    """
+    return dense + torch.linalg.solve_triangular(weights.t(), fitted - dense, upper=False, unitriangular=True)
 
 
 def _widths(span: int) -> tuple[int, int]:
@@ -121,7 +133,7 @@ class _Shares:
         share = self._target.dropped(self._rows, last) - self._dropped
         share = min(max(share, int(gone.sum())), left)
         self._dropped += share
-        scores = weights.square().masked_fill(gone, -torch.inf).t()
+        scores = weights.square().masked_fill_(gone, -torch.inf)
         if self._target.pattern.unit(self._rows, self._target.group) == self._rows:
-            return keep_highest(scores, share // self._rows).t()
-        return keep_highest(scores.reshape(1, -1), share).reshape(scores.shape).t()
+            return keep_highest(scores.t(), share // self._rows).t()
+        return keep_highest(scores.reshape(1, -1), share).reshape(scores.shape)
