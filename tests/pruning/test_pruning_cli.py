@@ -117,7 +117,7 @@ def test_a_dry_run_shows_bytes_and_a_forecast(capsys, folder, tmp_path):
 def test_methods(run_cli):
     listed = json.loads(run_cli("pruning", "methods", "--json").stdout)
     assert {entry["name"] for entry in listed["method"]} >= {"magnitude", "wanda", "block-influence"}
-    assert listed["pattern"][0]["examples"] == ["2:4", "4:8", "1:4"]
+    assert {"2:4", "4:8", "1:4"} <= set(listed["pattern"][0]["examples"])
     assert "wanda" in run_cli("pruning", "methods").stdout
 
 
