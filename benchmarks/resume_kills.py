@@ -85,7 +85,8 @@ def main() -> None:
             kills.append(kill_once([*base, str(out)], out, length * (number + draw.random()) / options.kills))
             same = kills[-1]["sha256"] == expected
             print(
-                f"{number + 1:3} at {kills[-1]['seconds']:6.2f} s: {kills[-1]['blocks_finished']} blocks finished, "
+                f"{number + 1:3} at {kills[-1]['seconds']:6.2f} s: {kills[-1]['blocks_finished']} blocks kept, "
+                f"{'DIR named' if kills[-1]['named'] else 'DIR not named yet'}, "
                 f"{'the same' if same else 'ANOTHER'} SHA-256, left over: {kills[-1]['left_over'] or 'nothing'}",
                 flush=True,
             )
