@@ -1,6 +1,6 @@
 """The least squares problem of one projection, which every solver that changes weights works on.
 
-fp32 throughout: a caller who has switched TF32 on gets results that are too coarse.
+In the weight's dtype, fp32 but for a test of exactness: a caller who has switched TF32 on gets too coarse results.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pruning.problem import Problem, Solution
 class LeastSquares:
     """The layer's least squares problem in normalised columns: minimise (V - W) H (V - W)^T, row by row.
 
-    weight: W, fp32 [R, C]. curvature: H, fp32 [C, C]. inverse_diagonal: of H, fp32 [C]. norms: of the columns, fp64 [C].
+    weight: W [R, C]. curvature: H [C, C]. inverse_diagonal: of the inverse of H, [C]. norms: of the columns, fp64 [C].
     """
 
     weight: torch.Tensor
@@ -31,10 +31,11 @@ class LeastSquares:
         """The problem of one projection, damped by `damping` at least."""
         matrix, norms = normalise(problem.statistics["gram"])
         damped = damp(matrix, damping)
+        dtype = problem.weight.dtype
         return cls(
-            weight=(problem.weight.double() * norms).float(),
-            curvature=damped.matrix.float(),
-            inverse_diagonal=damped.inverse().diagonal().float(),
+            weight=(problem.weight.double() * norms).to(dtype),
+            curvature=damped.matrix.to(dtype),
+            inverse_diagonal=damped.inverse().diagonal().to(dtype),
             norms=norms,
             warnings=damped.warnings,
         )
@@ -64,7 +65,7 @@ class LeastSquares:
     def solution(self, problem: Problem, fitted: torch.Tensor, keep: torch.Tensor) -> Solution:
         """`fitted` [R, C] in the weight's own units: what did not change is the dense weight, bit for bit."""
         change = (fitted - self.weight).double() / torch.where(self.norms > 0, self.norms, torch.inf)
-        weight = problem.weight + change.float()
+        weight = problem.weight + change.to(problem.weight.dtype)
         return Solution(weight.masked_fill(~keep, 0), keep, self.warnings)
 
 

@@ -107,8 +107,8 @@ def _choice(problem: Problem) -> tuple[int, Choose]:
     if isinstance(pattern, Unstructured):
         return BLOCK, _Shares(problem, gone)
     raise RequestError(
-        f"The solver sparsegpt with the method obs chooses zeros column by column, not in the form of "
-        f"{type(pattern).__name__}: use another method or solver, or --pattern unstructured or N:M."
+        f"The solver sparsegpt with the method obs chooses zeros column by column, which {type(pattern).__name__} patterns "
+        "do not allow: use another method or solver, or --pattern unstructured or N:M."
     )
 
 

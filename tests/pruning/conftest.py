@@ -1,0 +1,27 @@
+"""Fixtures for the tests of pruning: real layers with the statistics of real text."""
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def embedded_layers():
+    """(name, weight [R, C], statistics) of three projections of the embedded model, on its calibration text."""
+    import torch
+
+    from models import load
+    from pruning import PruningConfig
+    from pruning.blockwise import BlockWalk
+    from pruning.roles import find_anatomy
+    from pruning.statistics import InputStatistics
+    from pruning.windows import calibration_windows
+
+    model, tokenizer, _ = load("embedded", device="cpu", dtype="float32")
+    anatomy = find_anatomy(model)
+    windows = calibration_windows(model, tokenizer, PruningConfig(method="wanda"))
+    chosen = [projection for projection in anatomy.of_block(1) if projection.role in ("k", "gate", "down")]
+    statistics = InputStatistics(chosen, ("column_norms", "gram"))
+    with BlockWalk(model, anatomy.blocks, windows.batches) as walk, torch.no_grad():
+        walk.advance(0)
+        with statistics:
+            walk.run(1, before=statistics.begin)
+    return [(entry.name, entry.weight.float().clone(), statistics.of(entry)) for entry in chosen]

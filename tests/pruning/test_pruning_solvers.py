@@ -1,0 +1,319 @@
+"""Solvers against short references written from the formulas, on real layers, and what every solver must keep to."""
+
+import numpy as np
+import pytest
+import scipy.linalg
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.errors import EspalierError, RequestError
+from pruning import PruningConfig
+from pruning.gram import damp, normalise
+from pruning.patterns.block import Block
+from pruning.patterns.n_m import NM
+from pruning.patterns.unstructured import Unstructured
+from pruning.problem import Problem, Solution
+from pruning.registry import entries, find
+from pruning.scores.obs import obs
+from pruning.scores.wanda import wanda
+from pruning.solvers.alps import alps
+from pruning.solvers.exchange import exchange
+from pruning.solvers.none import keep_as_they_are
+from pruning.solvers.refit import refit
+from pruning.solvers.sparsegpt import sparsegpt
+from pruning.target import Target
+
+SCORES = {"wanda": wanda, "obs": obs}
+SOLVERS = {"refit": refit, "sparsegpt": sparsegpt, "alps": alps, "exchange": exchange}
+ROW, LAYER = Unstructured("row"), Unstructured("layer")
+
+
+def solve(solver, weight, gram, pattern, sparsity, method="wanda") -> Solution:
+    """What a solver makes of a weight, given the scores of `method`."""
+    statistics = {"gram": gram, "column_norms": gram.diagonal().double().sqrt()}
+    scores = SCORES[method](weight, statistics)
+    return solver(Problem(weight, scores, Target(pattern, sparsity, "row"), statistics, method))
+
+
+def random_problem(rows: int, columns: int, tokens: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """A weight [rows, columns] and the Gram matrix of correlated inputs of very different sizes."""
+    generator = torch.Generator().manual_seed(seed)
+    mixing = torch.randn(columns, columns, generator=generator) + 2 * torch.eye(columns)
+    inputs = torch.randn(tokens, columns, generator=generator) @ mixing * torch.logspace(-1, 1, columns)
+    return torch.randn(rows, columns, generator=generator), inputs.t() @ inputs
+
+
+def damped_error(weight: torch.Tensor, pruned: torch.Tensor, gram: torch.Tensor) -> torch.Tensor:
+    """The error per row that the refit minimises, fp64."""
+    matrix, norms = normalise(gram)
+    lost = (weight.double() - pruned.double()) * norms
+    return ((lost @ damp(matrix, 1e-3).matrix) * lost).sum(1)
+
+
+def textbook_sparsegpt(weight: np.ndarray, gram: np.ndarray, pattern, sparsity: float) -> np.ndarray:
+    """Algorithm 1 of the paper, one column after another; each block of 128 drops the share that makes the total exact."""
+    weight, (rows, count) = weight.astype(np.float64), weight.shape
+    damped = gram.astype(np.float64) + 0.01 * np.mean(np.diag(gram)) * np.eye(count)
+    upper = scipy.linalg.cholesky(np.linalg.inv(damped))
+    span = pattern.of if isinstance(pattern, NM) else 128
+    keep = np.ones((rows, count), bool)
+    for j in range(count):
+        if j % span == 0:
+            block = slice(j, min(j + span, count))
+            scores = (weight[:, block] / np.diag(upper)[block]) ** 2
+            if isinstance(pattern, NM):
+                lowest = np.argsort(scores, axis=1)[:, : pattern.of - pattern.kept]
+                np.put_along_axis(keep[:, block], lowest, False, axis=1)
+            else:
+                share = round(rows * block.stop * sparsity) - round(rows * block.start * sparsity)
+                kept = np.ones(scores.size, bool)  # bf16 weights of one column are often equal: the first row's goes
+                kept[np.argsort(scores.T, axis=None, kind="stable")[:share]] = False
+                keep[:, block] = kept.reshape(scores.T.shape).T
+        error = np.where(keep[:, j], 0, weight[:, j]) / upper[j, j]
+        weight[:, j:] -= np.outer(error, upper[j, j:])
+    return weight * keep
+
+
+def textbook_alps(weight: np.ndarray, gram: np.ndarray, support) -> np.ndarray:
+    """ADMM with the published penalty rule, then ten conjugate gradient steps on the support it ends with."""
+    norms = np.sqrt(np.diag(gram))
+    matrix = gram / norms / norms[:, None] + 0.01 * np.eye(len(gram))
+    dense = weight * norms
+    first = dense * support(dense)
+    d, v, rho, grew, before = first.copy(), np.zeros_like(dense), 0.1, False, first != 0
+    kept = before.sum()
+    for step in range(1, 301):
+        b = scipy.linalg.solve(matrix + rho * np.eye(len(matrix)), (dense @ matrix - v + rho * d).T, assume_a="pos").T
+        d = b + v / rho
+        d = d * support(d)
+        v = v + rho * (b - d)
+        if step % 3 == 0:
+            change = (before != (d != 0)).sum()
+            before = d != 0
+            if change / kept > 0.1:
+                rho, grew = rho * 1.3, True
+            elif change / kept > 0.005:
+                rho, grew = rho * 1.2, True
+            elif change and grew:
+                rho *= 1.1
+            elif change:
+                rho, d, v = rho / 5, first.copy(), np.zeros_like(dense)
+            elif grew:
+                break
+            else:
+                rho /= 5
+            if step > 30 and change / kept < 3e-4:
+                break
+    keep = support(b)
+    return np.stack([conjugate_gradients(*row, matrix) for row in zip(dense, b * keep, keep, strict=True)]) / norms
+
+
+def conjugate_gradients(dense: np.ndarray, fitted: np.ndarray, keep: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """Ten steps for one row; the diagonal of `matrix` is constant, so that its preconditioner is none."""
+    residual = ((dense - fitted) @ matrix) * keep
+    direction = residual.copy()
+    for _ in range(10):
+        image = (direction @ matrix) * keep
+        stride = (residual @ residual) / (direction @ image)
+        fitted, after = fitted + stride * direction, residual - stride * image
+        direction = after + (after @ after) / (residual @ residual) * direction
+        residual = after
+    return fitted
+
+
+def least_squares(dense: np.ndarray, matrix: np.ndarray, keep: np.ndarray) -> np.ndarray:
+    """The minimum over the kept entries of every row, exactly."""
+    fitted = np.zeros_like(dense)
+    for row, mask in enumerate(keep):
+        target = dense[row] @ matrix[:, mask]
+        fitted[row, mask] = np.linalg.solve(matrix[np.ix_(mask, mask)], target)
+    return fitted
+
+
+@pytest.mark.parametrize(("pattern", "sparsity"), [(LAYER, 0.5), (LAYER, 0.7), (NM(2, 4), 0.5), (NM(4, 8), 0.5)])
+def test_sparsegpt_is_the_textbook_loop_on_the_embedded_model(embedded_layers, pattern, sparsity):
+    for name, weight, statistics in embedded_layers:
+        gram = statistics["gram"]
+        expected = textbook_sparsegpt(weight.numpy(), gram.numpy(), pattern, sparsity)
+        solution = solve(sparsegpt, weight, gram, pattern, sparsity, "obs")
+        assert np.array_equal(solution.keep.numpy(), expected != 0), name
+        assert np.allclose(solution.weight, expected, atol=1e-4), name
+
+
+@pytest.mark.parametrize(("pattern", "sparsity"), [(ROW, 0.5), (NM(2, 4), 0.5)])
+def test_alps_is_the_plain_admm_on_the_embedded_model(embedded_layers, pattern, sparsity):
+    target = Target(pattern, sparsity, "row")
+    for name, weight, statistics in embedded_layers:
+        gram = statistics["gram"]
+
+        def support(values: np.ndarray) -> np.ndarray:
+            return target.keep(torch.from_numpy(np.abs(values))).numpy()
+
+        expected = textbook_alps(weight.double().numpy(), gram.double().numpy(), support)
+        # A hundred rounds turn the rounding of fp32 into other choices between near equals: exact is fp64.
+        exact = solve(alps, weight.double(), gram, pattern, sparsity)
+        assert np.array_equal(exact.keep.numpy(), expected != 0), name
+        assert np.allclose(exact.weight, expected, atol=1e-4), name
+        usual = solve(alps, weight, gram, pattern, sparsity)
+        assert (usual.keep == exact.keep).float().mean() > 0.99, name
+        assert float(damped_error(weight, usual.weight, gram).sum()) == pytest.approx(
+            float(damped_error(weight, exact.weight, gram).sum()), rel=1e-3
+        )
+
+
+def test_refit_comes_to_the_least_squares_solution():
+    weight, gram = random_problem(6, 12, 200, 0)
+    solution = solve(refit, weight, gram, ROW, 0.5)
+    matrix, norms = normalise(gram)
+    dense = (weight * norms).numpy()
+    expected = least_squares(dense, damp(matrix, 1e-3).matrix.numpy(), solution.keep.numpy()) / norms.numpy()
+    assert np.allclose(solution.weight, expected, atol=1e-4)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    rows=st.integers(1, 8),
+    groups=st.integers(1, 5),
+    tokens=st.integers(1, 60),
+    pattern=st.sampled_from([(ROW, 0.4), (LAYER, 0.6), (NM(2, 4), 0.5), (NM(1, 4), 0.75)]),
+    seed=st.integers(0, 999),
+)
+def test_exchange_ends_no_worse_than_refit_and_refit_no_worse_than_nothing(rows, groups, tokens, pattern, seed):
+    weight, gram = random_problem(rows, 4 * groups, tokens, seed)
+    nothing, refitted, exchanged = (
+        damped_error(weight, solve(solver, weight, gram, *pattern).weight, gram)
+        for solver in (keep_as_they_are, refit, exchange)
+    )
+    slack = 1e-4 * nothing.max() + 1e-9  # refit takes twenty steps where exchange at first takes ten, both in fp32
+    assert (refitted <= nothing + slack).all()
+    assert exchanged.sum() <= refitted.sum() + slack
+    if pattern[0] is not LAYER:  # there the rows trade places
+        assert (exchanged <= refitted + slack).all()
+
+
+def test_exchange_finds_what_a_mask_by_size_misses():
+    """Of two inputs that are the same but for noise, the larger weights both stay by size; one of them is enough."""
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randn(500, 8, generator=generator)
+    inputs[:, 1] = inputs[:, 0] + 0.01 * inputs[:, 1]
+    gram = inputs.t() @ inputs
+    weight = torch.tensor([[2.0, 2.0, 1.5, 1.4, 1.3, 0.1, 0.1, 0.1]])
+    keep = solve(exchange, weight, gram, ROW, 0.5).keep[0]
+    assert keep[2:5].all() and keep[0] != keep[1]
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    name=st.sampled_from(sorted(SOLVERS)),
+    method=st.sampled_from(sorted(SCORES)),
+    rows=st.integers(1, 6),
+    groups=st.integers(1, 20),
+    pattern=st.sampled_from([(ROW, 0.3), (LAYER, 0.55), (LAYER, 0.99), (NM(2, 4), 0.5), (NM(4, 8), 0.5), (NM(3, 4), 0.25)]),
+    dead=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_zeros_are_where_the_target_says_exactly_as_many(name, method, rows, groups, pattern, dead, seed):
+    weight, gram = random_problem(rows, 8 * groups, 300, seed)
+    if dead:
+        gram[:3], gram[:, :3] = 0, 0
+    solution = solve(SOLVERS[name], weight, gram, *pattern, method)
+    target = Target(*pattern, "row")
+    assert int((~solution.keep).sum()) == target.dropped(*weight.shape)
+    assert bool(solution.weight.isfinite().all()) and solution.weight.dtype == torch.float32
+    assert (solution.weight[~solution.keep] == 0).all()
+    if isinstance(pattern[0], NM):
+        assert (solution.keep.reshape(-1, pattern[0].of).sum(1) == pattern[0].kept).all()
+
+
+@pytest.mark.parametrize("name", sorted(SOLVERS))
+@pytest.mark.parametrize("method", ["wanda", "obs"])
+def test_where_everything_stays_nothing_changes(name, method):
+    weight, gram = random_problem(4, 16, 100, 1)
+    gram[2], gram[:, 2] = 0, 0
+    for pattern in (ROW, LAYER, NM(4, 4)):
+        solution = solve(SOLVERS[name], weight, gram, pattern, 0.0, method)
+        assert solution.keep.all()
+        if name != "alps":  # which moves all weights at once
+            assert torch.equal(solution.weight, weight)
+        assert torch.allclose(solution.weight, weight, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", sorted(SOLVERS))
+def test_what_is_gone_for_good_does_not_come_back(name):
+    weight, gram = random_problem(5, 16, 100, 2)
+    statistics = {"gram": gram, "column_norms": gram.diagonal().double().sqrt()}
+    gone = torch.zeros(5, 16, dtype=torch.bool)
+    gone[:, ::4] = True
+    for method, pattern in (("wanda", ROW), ("wanda", NM(2, 4)), ("obs", LAYER), ("obs", NM(2, 4))):
+        scores = SCORES[method](weight, statistics).masked_fill(gone, -torch.inf)
+        solution = SOLVERS[name](Problem(weight, scores, Target(pattern, 0.5, "row"), statistics, method))
+        assert not solution.keep[gone].any()
+        assert int((~solution.keep).sum()) == 40
+
+
+@pytest.mark.parametrize("name", sorted(SOLVERS))
+def test_a_singular_gram_is_damped_more_and_it_is_said(name):
+    weight, few = random_problem(4, 24, 5, 0)
+    _, enough = random_problem(4, 24, 500, 0)
+    twice = enough.clone()
+    twice[7], twice[:, 7] = twice[3], twice[:, 3]
+    for gram in (few, twice):
+        solution = solve(SOLVERS[name], weight, gram, ROW, 0.5)
+        assert bool(solution.weight.isfinite().all())
+        assert len(solution.warnings) == 1 and "singular" in solution.warnings[0] and "0.1" in solution.warnings[0]
+    assert not solve(SOLVERS[name], weight, enough, ROW, 0.5).warnings
+
+
+def test_the_ladder_climbs_until_the_matrix_can_be_factored_and_no_further():
+    matrix = torch.eye(3)
+    matrix[0, 1] = matrix[1, 0] = 1.5  # no Gram matrix: its lowest eigenvalue is -0.5
+    damped = damp(matrix, 1e-3)
+    assert damped.damping == 1.0
+    assert torch.allclose(damped.cholesky @ damped.cholesky.t(), (matrix + torch.eye(3)).double())
+    matrix[0, 1] = matrix[1, 0] = 20
+    with pytest.raises(EspalierError, match="cannot be factored"):
+        damp(matrix, 1e-3)
+
+
+def test_sparsegpt_keeps_the_mask_of_any_other_method(embedded_layers):
+    _, weight, statistics = embedded_layers[0]
+    gram = statistics["gram"]
+    kept = solve(keep_as_they_are, weight, gram, ROW, 0.5)
+    updated = solve(sparsegpt, weight, gram, ROW, 0.5)
+    assert torch.equal(updated.keep, kept.keep)
+    assert damped_error(weight, updated.weight, gram).sum() < 0.9 * damped_error(weight, kept.weight, gram).sum()
+    assert not torch.equal(solve(sparsegpt, weight, gram, ROW, 0.5, "obs").keep, kept.keep)
+
+
+@pytest.mark.parametrize("of", [3, 6, 24, 48, 160])
+def test_sparsegpt_chooses_in_groups_of_any_width(of):
+    generator = torch.Generator().manual_seed(of)
+    inputs = torch.randn(2000, 2 * of, generator=generator)
+    weight, gram = torch.randn(5, 2 * of, generator=generator), inputs.t() @ inputs
+    pattern = NM(of // 3, of)
+    expected = textbook_sparsegpt(weight.numpy(), gram.double().numpy(), pattern, 0)
+    solution = solve(sparsegpt, weight, gram, pattern, 2 / 3, "obs")
+    assert np.array_equal(solution.keep.numpy(), expected != 0)
+    assert np.allclose(solution.weight, expected, atol=1e-3)
+
+
+def test_patterns_that_a_solver_cannot_honour_are_refused_by_name():
+    weight, gram = random_problem(4, 16, 100, 0)
+    for solver, method in ((exchange, "wanda"), (sparsegpt, "obs")):
+        with pytest.raises(RequestError, match="Block patterns"):
+            solve(solver, weight, gram, Block(2, 4), 0.5, method)
+    for solver in (refit, alps, sparsegpt):
+        keep = solve(solver, weight, gram, Block(2, 4), 0.5).keep
+        tiles = keep.reshape(2, 2, 4, 4).sum(dim=(1, 3))
+        assert sorted(tiles.unique().tolist()) == [0, 8]
+
+
+def test_senseless_pairs_are_refused_and_the_others_are_not():
+    with pytest.raises(RequestError, match="alps cannot work with the method magnitude: use --method wanda"):
+        PruningConfig(method="magnitude", solver="alps")
+    for entry in entries("solver"):
+        for method in entries("method"):
+            if method.structure == "none" and (entry.methods is None or method.name in entry.methods):
+                assert PruningConfig(method=method.name, solver=entry.name).solver == entry.name
+    assert find("solver", "alps").methods == ("wanda",)
