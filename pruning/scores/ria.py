@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @register("method", "ria", needs=("column_norms",), group="row")
 def ria(weight: Tensor, statistics: Mapping[str, Tensor]) -> Tensor:
-    """Relative importance, (|W| / its row's sum + |W| / its column's sum) x root of the input's norm: no channel starves.
+    """Share of the weight in its row and column, (|W|/row sum + |W|/column sum) x root of the input norm: RIA.
 
     `weight` [R, C], `column_norms` [C] -> scores [R, C]; the root is the square root (a = 0.5). Zhang et al.,
     "Plug-and-Play: An Efficient Post-training Pruning Method for Large Language Models" (2024), section 4.1.

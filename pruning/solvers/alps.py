@@ -18,7 +18,7 @@ REFIT_STEPS = 10
 
 @register("solver", "alps", needs=("gram",), methods=("wanda",))
 def alps(problem: Problem) -> Solution:
-    """ADMM on mask and weights at once with a growing penalty, then a refit; its scores are Wanda's, on its own weights.
+    """ADMM on mask and weights at once, its penalty growing, then a refit; scores as Wanda, on the weights it has.
 
     In normalised columns, with H damped by 0.01: V is the least squares solution tied to D by the penalty, D the
     nearest matrix to V that has the pattern (so by |D|, which is Wanda's score), U the running difference. Every third

@@ -69,7 +69,7 @@ class Search:
         self._stiffness = (layer.curvature.diagonal() / layer.inverse_diagonal).sqrt()
 
     def across_rows(self) -> None:
-        """Exchanges over the whole layer: the places move to the rows that need them. Stops when the error would rise."""
+        """Exchanges over the whole layer, so that places move to the rows that need them, while its error falls."""
         layer, count = self.layer, int(POOLED_SHARE * self.keep.numel())
         for _ in range(POOLED_ROUNDS):
             gains, costs = self._values(slice(None), self._free)
@@ -88,7 +88,7 @@ class Search:
                 count //= 2
 
     def within_rows(self, group: int | None) -> None:
-        """Exchanges within every row, or within its groups of `group` consecutive columns, one row apart from another."""
+        """Exchanges within every row, or within its groups of `group` consecutive columns; each row fares by itself."""
         layer = self.layer
         rows, columns = self.keep.shape
         places = columns if group is None else columns // group

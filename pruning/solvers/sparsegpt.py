@@ -107,7 +107,7 @@ def _choice(problem: Problem) -> tuple[int, Choose]:
     if isinstance(pattern, Unstructured):
         return BLOCK, _Shares(problem, gone)
     raise RequestError(
-        f"The solver sparsegpt with the method obs chooses zeros column by column, which {type(pattern).__name__} patterns "
+        f"The solver sparsegpt with the method obs chooses zeros by columns, which {type(pattern).__name__} patterns "
         "do not allow: use another method or solver, or --pattern unstructured or N:M."
     )
 

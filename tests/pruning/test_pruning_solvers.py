@@ -52,7 +52,7 @@ def damped_error(weight: torch.Tensor, pruned: torch.Tensor, gram: torch.Tensor)
 
 
 def textbook_sparsegpt(weight: np.ndarray, gram: np.ndarray, pattern, sparsity: float) -> np.ndarray:
-    """Algorithm 1 of the paper, one column after another; each block of 128 drops the share that makes the total exact."""
+    """Algorithm 1 of the paper, column after column; each block of 128 drops the share that makes the total exact."""
     weight, (rows, count) = weight.astype(np.float64), weight.shape
     damped = gram.astype(np.float64) + 0.01 * np.mean(np.diag(gram)) * np.eye(count)
     upper = scipy.linalg.cholesky(np.linalg.inv(damped))
@@ -209,7 +209,7 @@ def test_exchange_finds_what_a_mask_by_size_misses():
     method=st.sampled_from(sorted(SCORES)),
     rows=st.integers(1, 6),
     groups=st.integers(1, 20),
-    pattern=st.sampled_from([(ROW, 0.3), (LAYER, 0.55), (LAYER, 0.99), (NM(2, 4), 0.5), (NM(4, 8), 0.5), (NM(3, 4), 0.25)]),
+    pattern=st.sampled_from([(ROW, 0.3), (LAYER, 0.55), (LAYER, 0.99), (NM(2, 4), 0.5), (NM(4, 8), 0.5)]),
     dead=st.booleans(),
     seed=st.integers(0, 99),
 )
