@@ -36,7 +36,7 @@ from evals.perplexity import Scored, score, summarise
 from models import Loaded, load
 from models.files import write_json
 from models.llama2c import convert
-from models.progress import silent, terminal_bar
+from models.progress import Progress, silent, terminal_bar
 from pruning import PruningConfig, prune
 from pruning.job import Job
 from pruning.roles import find_anatomy
@@ -47,17 +47,22 @@ from pruning.windows import calibration_windows
 from training.sources import open_text
 
 OUT = Path(__file__).parent / "results" / "solvers"
-CONTENDERS = {  # method and solver
-    "magnitude": ("magnitude", "none"),
-    "wanda": ("wanda", "none"),
-    "ria": ("ria", "none"),
-    "sparsegpt": ("obs", "sparsegpt"),
-    "wanda + refit": ("wanda", "refit"),
-    "alps": ("wanda", "alps"),
-    "exchange": ("wanda", "exchange"),
+CONTENDERS: dict[str, dict] = {
+    "magnitude": {"method": "magnitude"},
+    "wanda": {"method": "wanda"},
+    "ria": {"method": "ria"},
+    "sparsegpt": {"method": "obs", "solver": "sparsegpt"},
+    "wanda + refit": {"method": "wanda", "solver": "refit"},
+    "alps": {"method": "wanda", "solver": "alps"},
+    "exchange": {"method": "wanda", "solver": "exchange"},
+}
+UNEVEN: dict[str, dict] = {  # for sparsities only: N:M leaves nothing to share out
+    "exchange, error-curves": {"method": "wanda", "solver": "exchange", "allocation": "error-curves"},
+    "taylor, global": {"method": "taylor", "pattern": "unstructured:global"},
 }
 REFERENCE = "sparsegpt"
 PATTERNS = ("0.5", "0.6", "0.7", "2:4", "4:8")
+LONGEST = 600_000  # characters of a text that are read for measuring
 LEAST_ARTICLE = 2000  # characters; shorter ones are lists and stubs
 
 
@@ -80,7 +85,8 @@ def embedded(source: Path) -> Subject:
         wikipedia = "\n\n".join(json.loads(line)["text"] for line in file)
     with open_text(source / "wikitext2/wiki.test.raw.gz") as file:
         wikitext = file.read()
-    measured = [Text("wikipedia_heldout", wikipedia), Text("wikitext2_test_raw", wikitext)]
+    # Tokenising what is not measured would take longer than measuring.
+    measured = [Text("wikipedia_heldout", wikipedia[:LONGEST]), Text("wikitext2_test_raw", wikitext[:LONGEST])]
     return Subject("embedded", load("embedded", dtype="float32"), calibration, measured)
 
 
@@ -96,11 +102,15 @@ def llama2c(source: Path, checkpoint: str, vocabulary: str) -> Subject:
     return Subject(Path(checkpoint).stem, loaded, ["\n\n".join(paragraphs[:cut])], [text])
 
 
+def contenders(pattern: str) -> dict[str, dict]:
+    """The contenders that can make a pattern."""
+    return CONTENDERS if ":" in pattern else CONTENDERS | UNEVEN
+
+
 def settings(pattern: str, contender: str, windows: int) -> PruningConfig:
-    """A sparsity or an N:M pattern with one of CONTENDERS."""
-    method, solver = CONTENDERS[contender]
+    """A sparsity or an N:M pattern with one of the contenders."""
     aim = {"pattern": pattern} if ":" in pattern else {"sparsity": float(pattern)}
-    return PruningConfig(method=method, solver=solver, samples=windows, **aim)
+    return PruningConfig(samples=windows, **aim, **contenders(pattern)[contender])
 
 
 def grams(subject: Subject, texts: list[str], config: PruningConfig) -> dict[str, torch.Tensor]:
@@ -139,41 +149,61 @@ def excess(losses: dict[str, Scored], other: dict[str, Scored], dense: dict[str,
         yield text, {"value": share.value, "interval": share.interval, "n": share.n}
 
 
-def measure(subject: Subject, pattern: str, options: argparse.Namespace, dense: dict[str, Scored], tick) -> Iterator[dict]:
+def measure(
+    subject: Subject, pattern: str, options: argparse.Namespace, dense: dict[str, Scored], tick: Progress
+) -> Iterator[dict]:
     """One row for each contender at one pattern."""
     plain = settings(pattern, "wanda", options.windows)
     seen = grams(subject, subject.calibration, plain)
-    held_out = grams(subject, [subject.measured[0].text], plain)
+    held_out = grams(subject, [subject.measured[0].content], plain)
+    names = contenders(pattern)
     errors, losses, seconds = {}, {}, {}
-    for number, contender in enumerate(CONTENDERS):
-        tick(number / len(CONTENDERS), f"{subject.name} {pattern} {contender}")
-        config = settings(pattern, contender, options.windows)
-        errors[contender] = layer_errors(subject, config, seen, held_out)
+    for number, name in enumerate(names):
+        tick(number / len(names), f"{subject.name} {pattern} {name}")
+        config = settings(pattern, name, options.windows)
+        if name in CONTENDERS:  # where layers share the sparsity unevenly, a layer by itself says nothing
+            errors[name] = layer_errors(subject, config, seen, held_out)
         twin = subject.loaded._replace(model=copy.deepcopy(subject.loaded.model))
         report = prune(twin.model, twin.tokenizer, config, subject.calibration, undoable=False)
-        losses[contender], seconds[contender] = scored(twin, subject.measured, options.most), report.seconds
-    for contender in CONTENDERS:
-        ratios = [log(errors[contender][name] / errors[REFERENCE][name]) for name in errors[contender]]
+        losses[name], seconds[name] = scored(twin, subject.measured, options.most), report.seconds
+    for name in names:
         yield {
             "model": subject.name,
             "pattern": pattern,
-            "contender": contender,
-            "layer_error": exp(np.mean([log(value) for value in errors[contender].values()])),
-            "layer_error_ratio": _as_dict(statistics.mean(np.array(ratios)), exp),
-            "worst_ratio": exp(max(ratios)),
-            "perplexity": {text: _spread(summarise(now)[0]) for text, now in losses[contender].items()},
-            "excess_over_wanda": dict(excess(losses[contender], losses["wanda"], dense)),
-            "excess_over_sparsegpt": dict(excess(losses[contender], losses[REFERENCE], dense)),
-            "seconds": seconds[contender],
+            "contender": name,
+            **(layer_figures(errors[name], errors[REFERENCE]) if name in errors else {}),
+            "perplexity": {text: _spread(summarise(now)[0]) for text, now in losses[name].items()},
+            "excess_over_wanda": dict(excess(losses[name], losses["wanda"], dense)),
+            "excess_over_sparsegpt": dict(excess(losses[name], losses[REFERENCE], dense)),
+            "seconds": seconds[name],
         }
 
 
+def layer_figures(errors: dict[str, float], reference: dict[str, float]) -> dict:
+    """The geometric mean of the layer errors, of their ratios to the reference's, and the largest ratio."""
+    ratios = np.array([log(errors[name] / reference[name]) for name in errors])
+    return {
+        "layer_error": exp(np.mean([log(value) for value in errors.values()])),
+        "layer_error_ratio": _as_dict(statistics.mean(ratios), exp),
+        "worst_layer_ratio": exp(ratios.max()),
+    }
+
+
 def _as_dict(estimate: statistics.Estimate, scale) -> dict:
-    return {"value": scale(estimate.value), "interval": [scale(end) for end in estimate.interval], "n": estimate.n}
+    return {"value": scale(estimate.value), "interval": [scale(end) for end in estimate.interval or ()], "n": estimate.n}
 
 
 def _spread(measurement) -> dict:
     return {"value": measurement.value, "interval": measurement.interval, "n": measurement.n}
+
+
+def line(row: dict) -> str:
+    """A row as a line of text."""
+    layers = f"layer error {row['layer_error_ratio']['value']:.2f} of SparseGPT's" if "layer_error" in row else ""
+    texts = "  ".join(f"{text} {entry['value']:.2f}" for text, entry in row["perplexity"].items())
+    shares = " ".join(f"{entry['value']:.2f}" for entry in row["excess_over_wanda"].values())
+    head = f"{row['model']} {row['pattern']:>4} {row['contender']:22} {layers:32}"
+    return f"{head}  {texts}  excess over Wanda's {shares}  {row['seconds']:.1f} s"
 
 
 def main() -> None:
@@ -195,14 +225,7 @@ def main() -> None:
         for pattern in options.patterns:
             for row in measure(subject, pattern, options, dense, bar):
                 rows.append(row)
-                words = "  ".join(f"{text} {entry['value']:.2f}" for text, entry in row["perplexity"].items())
-                shares = "  ".join(f"{entry['value']:.2f}" for entry in row["excess_over_wanda"].values())
-                print(
-                    f"{subject.name} {pattern:>4} {row['contender']:14} error {row['layer_error']:.5f} "
-                    f"({row['layer_error_ratio']['value']:.2f} of SparseGPT's)  {words}  excess {shares}  "
-                    f"{row['seconds']:.1f} s",
-                    flush=True,
-                )
+                print(line(row), flush=True)
     document = {
         "schema_version": 1,
         "command": " ".join(sys.argv),
