@@ -6,10 +6,11 @@ In the weight's dtype, fp32 but for a test of exactness: a caller who has switch
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 
-from pruning.gram import damp, normalise
+from pruning.gram import Damped, damp, normalise
 from pruning.problem import Problem, Solution
 
 
@@ -17,14 +18,13 @@ from pruning.problem import Problem, Solution
 class LeastSquares:
     """The layer's least squares problem in normalised columns: minimise (V - W) H (V - W)^T, row by row.
 
-    weight: W [R, C]. curvature: H [C, C]. inverse_diagonal: of the inverse of H, [C]. norms: of the columns, fp64 [C].
+    weight: W [R, C]. curvature: H [C, C], `damped` the same in fp64 with its factor. norms: of the columns, fp64 [C].
     """
 
     weight: torch.Tensor
     curvature: torch.Tensor
-    inverse_diagonal: torch.Tensor
+    damped: Damped
     norms: torch.Tensor
-    warnings: tuple[str, ...]
 
     @classmethod
     def of(cls, problem: Problem, damping: float) -> LeastSquares:
@@ -35,10 +35,14 @@ class LeastSquares:
         return cls(
             weight=(problem.weight.double() * norms).to(dtype),
             curvature=damped.matrix.to(dtype),
-            inverse_diagonal=damped.inverse().diagonal().to(dtype),
+            damped=damped,
             norms=norms,
-            warnings=damped.warnings,
         )
+
+    @cached_property
+    def inverse_diagonal(self) -> torch.Tensor:
+        """The diagonal of H^-1, [C]."""
+        return self.damped.inverse().diagonal().to(self.weight.dtype)
 
     def errors(self, weight: torch.Tensor, fitted: torch.Tensor) -> torch.Tensor:
         """The damped error of every row, [r], of `fitted` against `weight`, both [r, C]."""
@@ -66,7 +70,7 @@ class LeastSquares:
         """`fitted` [R, C] in the weight's own units: what did not change is the dense weight, bit for bit."""
         change = (fitted - self.weight).double() / torch.where(self.norms > 0, self.norms, torch.inf)
         weight = problem.weight + change.to(problem.weight.dtype)
-        return Solution(weight.masked_fill(~keep, 0), keep, self.warnings)
+        return Solution(weight.masked_fill(~keep, 0), keep, self.damped.warnings)
 
 
 def _ratio(above: torch.Tensor, below: torch.Tensor) -> torch.Tensor:
