@@ -36,9 +36,10 @@ class Damped:
 
 def without_dead(gram: torch.Tensor) -> torch.Tensor:
     """`gram` [C, C] in fp64 with 1 on the diagonal of the channels that were zero on every token."""
-    gram = gram.double()
+    gram = gram.to(torch.float64, copy=True)
     diagonal = gram.diagonal()
-    return gram + torch.diag((diagonal == 0).to(gram.dtype))
+    diagonal[diagonal == 0] = 1
+    return gram
 
 
 def normalise(gram: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -46,10 +47,10 @@ def normalise(gram: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
     For weights W in these coordinates, W x n, no outlier channel decides the damping.
     """
-    norms = gram.double().diagonal().clamp_min(0).sqrt()
-    alive = without_dead(gram)
-    scale = alive.diagonal().sqrt()
-    return alive / scale / scale[:, None], norms
+    norms = gram.diagonal().double().sqrt()
+    matrix = without_dead(gram)
+    scale = matrix.diagonal().sqrt()
+    return matrix.div_(scale).div_(scale[:, None]), norms
 
 
 def damp(gram: torch.Tensor, damping: float) -> Damped:
@@ -59,10 +60,11 @@ def damp(gram: torch.Tensor, damping: float) -> Damped:
     what was asked is said in `warnings`. EspalierError if 10 is not enough.
     """
     matrix = without_dead(gram)
-    unit = matrix.diagonal().mean() * torch.eye(len(matrix), dtype=matrix.dtype, device=matrix.device)
-    used = max(damping, SINGULAR_DAMPING) if is_singular(gram) else damping
+    mean = matrix.diagonal().mean()
+    used = max(damping, SINGULAR_DAMPING) if is_singular(matrix) else damping
     while used <= LAST_DAMPING:
-        damped = matrix + used * unit
+        damped = matrix.clone()
+        damped.diagonal().add_(used * mean)
         factor, failed = torch.linalg.cholesky_ex(damped)
         if not failed:
             warnings = () if used == damping else (_warning(damping, used),)
@@ -74,9 +76,10 @@ def damp(gram: torch.Tensor, damping: float) -> Damped:
     )
 
 
-def is_singular(gram: torch.Tensor) -> bool:
-    """Whether some input is, but for noise, a linear combination of others on these tokens."""
-    factor, failed = torch.linalg.cholesky_ex(normalise(gram)[0].float())
+def is_singular(matrix: torch.Tensor) -> bool:
+    """Whether, by the `matrix` [C, C] of live inputs, one is but for noise a linear combination of others."""
+    scale = matrix.diagonal().rsqrt().float()
+    factor, failed = torch.linalg.cholesky_ex((matrix.float() * scale).mul_(scale[:, None]))
     return bool(failed) or bool(factor.diagonal().square().min() < SINGULAR_PIVOT)
 
 

@@ -38,8 +38,9 @@ def sparsegpt(problem: Problem) -> Solution:
     dead = gram.diagonal() == 0
     dense = problem.weight.masked_fill(dead, 0).t().contiguous()  # [C, R]: a column is one run of memory
     fitted, keep = _sweep(dense, factor, span, choose)
-    weight = torch.where(dead, problem.weight, fitted.t()).masked_fill(~keep.t(), 0)
-    return Solution(weight, keep.t().contiguous(), damped.warnings)
+    fitted[dead] = problem.weight.t()[dead]
+    fitted.masked_fill_(~keep, 0)
+    return Solution(fitted.t().contiguous(), keep.t().contiguous(), damped.warnings)
 
 
 # What stays of some columns [k, R], given their updated weights over U_jj, [k, R], and the index of the first.
@@ -60,6 +61,7 @@ def _sweep(
     weights = factor / pivots
     fitted, changes = dense.clone(), torch.empty_like(dense)
     keep = torch.empty_like(dense, dtype=torch.bool)
+    stays = torch.empty_like(dense)  # the same as numbers: a product of two types makes a copy every time
     narrow, block = _widths(span)
     for start in range(0, count, block):
         stop = min(start + block, count)
@@ -69,8 +71,8 @@ def _sweep(
                 if column % span == 0:
                     chosen = slice(column, min(column + span, count))
                     ahead = _if_all_stay(dense[chosen], fitted[chosen], weights[chosen, chosen])
-                    keep[chosen] = choose(ahead * pivots[chosen, None], column)
-                torch.sub(dense[column], fitted[column].mul_(keep[column]), out=changes[column])
+                    stays[chosen] = keep[chosen] = choose(ahead.mul_(pivots[chosen, None]), column)
+                torch.sub(dense[column], fitted[column].mul_(stays[column]), out=changes[column])
                 fitted[column + 1 : last].addr_(weights[column, column + 1 : last], changes[column])
             fitted[last:stop].addmm_(weights[first:last, last:stop].t(), changes[first:last])
         fitted[stop:].addmm_(weights[start:stop, stop:].t(), changes[start:stop])
@@ -82,7 +84,7 @@ def _if_all_stay(dense: torch.Tensor, fitted: torch.Tensor, weights: torch.Tenso
 
     `fitted` lacks what they hand on to each other, by `weights` [k, k].
     """
-    return dense + torch.linalg.solve_triangular(weights.t(), fitted - dense, upper=False, unitriangular=True)
+    return torch.linalg.solve_triangular(weights.t(), fitted - dense, upper=False, unitriangular=True).add_(dense)
 
 
 def _widths(span: int) -> tuple[int, int]:
@@ -124,16 +126,19 @@ class _Shares:
         self._target = problem.target
         self._rows, self._columns = problem.weight.shape
         self._gone = gone
+        self._gone_of_column = gone.sum(dim=1).cpu()
         self._dropped = 0
 
     def __call__(self, weights: torch.Tensor, first: int) -> torch.Tensor:
         last = first + len(weights)
-        gone = self._gone[first:last]
-        left = self._target.dropped(self._rows, self._columns) - self._dropped - int(self._gone[last:].sum())
+        gone, gone_later = int(self._gone_of_column[first:last].sum()), int(self._gone_of_column[last:].sum())
+        left = self._target.dropped(self._rows, self._columns) - self._dropped - gone_later
         share = self._target.dropped(self._rows, last) - self._dropped
-        share = min(max(share, int(gone.sum())), left)
+        share = min(max(share, gone), left)
         self._dropped += share
-        scores = weights.square().masked_fill_(gone, -torch.inf)
+        scores = weights.square()
+        if gone:
+            scores.masked_fill_(self._gone[first:last], -torch.inf)
         if self._target.pattern.unit(self._rows, self._target.group) == self._rows:
             return keep_highest(scores.t(), share // self._rows).t()
         return keep_highest(scores.reshape(1, -1), share).reshape(scores.shape)
