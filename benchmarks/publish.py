@@ -28,6 +28,7 @@ RESULTS = Path(__file__).parent / "results"
 EMBEDDED = ROOT / "models" / "embedded"
 PAGES = (ROOT / "README.md", EMBEDDED / "README.md")
 BLOCK = re.compile(r"(<!-- begin: ([\w-]+) -->\n).*?(<!-- end: \2 -->)", re.DOTALL)
+EXCESS = ("excess_over_wanda", "excess_over_sparsegpt")
 NAMES = {
     "wikipedia_heldout perplexity": "Perplexity, held-out Wikipedia (300 articles)",
     "wikipedia_heldout bits_per_byte": "Bits per byte, held-out Wikipedia",
@@ -115,6 +116,54 @@ def methods() -> str:
     return table(["kind", "name", "what it does"], [[kind, name, text.replace("|", "\\|")] for kind, name, text in rows])
 
 
+def solvers() -> str:
+    """Layer error and perplexity of every solver."""
+    document = read_json(RESULTS / "solvers" / "results.json")
+    rows = []
+    for row in document["results"]:
+        ratio = row.get("layer_error_ratio")
+        layers = spread(ratio, ".2f") if ratio else "-"
+        texts = "; ".join(spread(entry, ".1f") for entry in row["perplexity"].values())
+        shares = ("; ".join(spread(entry, ".2f") for entry in row[key].values()) for key in EXCESS)
+        rows.append([row["model"], row["pattern"], row["contender"], layers, texts, *shares, format_seconds(row["seconds"])])
+    headers = ["model", "pattern", "contender", "layer error / SparseGPT's", "perplexity", "excess loss / Wanda's",
+               "excess loss / SparseGPT's", "time"]  # fmt: skip
+    dense = ", ".join(
+        f"{model} {text} {spread(entry, '.1f')}" for model, texts in document["dense"].items() for text, entry in texts.items()
+    )
+    return f"{table(headers, rows)}\n\nDense perplexity: {dense}. {where(document)}"
+
+
+def pruning_cost() -> str:
+    """Time and memory of pruning."""
+    document = read_json(RESULTS / "pruning_cost" / "results.json")
+    results = document["results"]
+    passes = results["forward"]["two forward passes"]
+    rows = [["Wanda, embedded model, over two forward passes", times(passes)]]
+    rows += [[f"textbook SparseGPT over ours, {shape}", times(entry["ours"])] for shape, entry in results["sparsegpt"].items()]
+    for method, entry in results["memory"].items():
+        bound = 2 * entry["block"] + entry["activations"]
+        rows.append(
+            [f"{method}: peak above the model (two blocks and activations: {format_bytes(bound)})",
+             f"{format_bytes(entry['above_model'])}, {format_seconds(entry['seconds'])}"]
+        )  # fmt: skip
+    return f"{table(['measure', 'value (95 % interval)'], rows)}\n\n{where(document)}"
+
+
+def times(entry: dict) -> str:
+    """How many times as long the first contender took as this one."""
+    low, high = entry["first_over_this_interval"]
+    return f"{entry['first_over_this']:.2f} times ({low:.2f} to {high:.2f})"
+
+
+def spread(entry: dict, form: str) -> str:
+    """A value with the ends of its interval."""
+    if not entry["interval"]:
+        return f"{entry['value']:{form}}"
+    low, high = entry["interval"]
+    return f"{entry['value']:{form}} ({low:{form}} to {high:{form}})"
+
+
 def startup() -> str:
     """Time until the page answers."""
     document = read_json(RESULTS / "startup" / "results.json")
@@ -146,8 +195,11 @@ def streaming() -> str:
 
 BLOCKS = {
     function.__name__.replace("_", "-"): function
-    for function in (embedded_quality, embedded_samples, embedded_making, embedded_shape, methods, one_shot, startup, streaming)
-}
+    for function in (
+        embedded_quality, embedded_samples, embedded_making, embedded_shape, methods, one_shot, pruning_cost, solvers,
+        startup, streaming,
+    )
+}  # fmt: skip
 
 
 def table(headers: list[str], rows: list[list]) -> str:

@@ -77,7 +77,7 @@ class Subject:
 
 
 def embedded(source: Path) -> Subject:
-    """The embedded model, fp32, so that what bf16 rounds off does not blur the solvers."""
+    """The embedded model."""
     with open_text(source / "wikipedia_en_2015/train.jsonl.xz") as file:
         articles = (json.loads(line)["text"] for line in file)
         calibration = list(islice((text for text in articles if len(text) >= LEAST_ARTICLE), 400))
@@ -87,14 +87,14 @@ def embedded(source: Path) -> Subject:
         wikitext = file.read()
     # Tokenising what is not measured would take longer than measuring.
     measured = [Text("wikipedia_heldout", wikipedia[:LONGEST]), Text("wikitext2_test_raw", wikitext[:LONGEST])]
-    return Subject("embedded", load("embedded", dtype="float32"), calibration, measured)
+    return Subject("embedded", load("embedded"), calibration, measured)
 
 
 def llama2c(source: Path, checkpoint: str, vocabulary: str) -> Subject:
     """A model of llama2.c on stories."""
     with tempfile.TemporaryDirectory() as folder:
         convert(checkpoint, vocabulary, Path(folder) / "model")
-        loaded = load(str(Path(folder) / "model"), dtype="float32")
+        loaded = load(str(Path(folder) / "model"))
     with open_text(source / "tinystories/tinystories_cased_196k.txt.gz") as file:
         paragraphs = file.read().split("\n\n")
     cut = len(paragraphs) * 2 // 3
@@ -218,23 +218,20 @@ def main() -> None:
     subjects = [embedded(options.source)]
     if options.llama2c:
         subjects.append(llama2c(options.source, *options.llama2c))
-    bar, rows, dense_rows = terminal_bar(), [], {}
+    bar = terminal_bar()
+    protocol = {"windows": options.windows, "measured_windows": options.most, "dtype": str(subjects[0].loaded.model.dtype)}
+    document = {
+        "schema_version": 1, "command": " ".join(sys.argv), "environment": environment(), "protocol": protocol,
+        "dense": {}, "results": [],
+    }  # fmt: skip
     for subject in subjects:
         dense = scored(subject.loaded, subject.measured, options.most)
-        dense_rows[subject.name] = {text: _spread(summarise(now)[0]) for text, now in dense.items()}
+        document["dense"][subject.name] = {text: _spread(summarise(now)[0]) for text, now in dense.items()}
         for pattern in options.patterns:
             for row in measure(subject, pattern, options, dense, bar):
-                rows.append(row)
+                document["results"].append(row)
                 print(line(row), flush=True)
-    document = {
-        "schema_version": 1,
-        "command": " ".join(sys.argv),
-        "environment": environment(),
-        "protocol": {"windows": options.windows, "measured_windows": options.most, "dtype": "float32"},
-        "dense": dense_rows,
-        "results": rows,
-    }
-    write_json(OUT / "results.json", document)
+            write_json(OUT / "results.json", document)
 
 
 if __name__ == "__main__":

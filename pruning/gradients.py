@@ -54,9 +54,18 @@ def loss_gradients(job: Job, needs: Sequence[str]) -> dict[str, dict[str, torch.
         if not bool(total.isfinite().all()):
             raise EspalierError(f"The gradients of {name} are not finite: use a method that reads none, such as wanda.")
         totals[name, need] = GRADIENT_STATISTICS[need][1](total)
-    return {
+    taken = {
         need: {entry.name: entry.part(totals[entry.parameter_name, need]) for entry in projections} for need in needs
     }
+    unreached = [entry.name for entry in projections if entry.expert is not None and not taken[needs[0]][entry.name].any()]
+    if unreached:
+        for values in taken.values():
+            values.update((name, torch.ones_like(values[name])) for name in unreached)
+        job.warnings.append(
+            f"No gradient reached {len(unreached)} experts' projections (such as {unreached[0]}): they are scored by "
+            "their weights alone; use more --samples or other text."
+        )
+    return taken
 
 
 class GradientWalk(BlockWalk):

@@ -134,3 +134,13 @@ def test_they_prune_by_the_gradients_of_the_dense_model(tiny_model, tiny_tokeniz
         entry = report.plan.projections[-1]
         keep = config.parsed_pattern().keep(scores, entry.sparsity, "layer")
         assert torch.equal(find_weight(model, last.name) != 0, keep)
+
+
+def test_an_expert_without_gradient_is_scored_by_its_weights_and_reported(tiny_model):
+    job = a_job(tiny_model("mixtral", num_local_experts=32, num_experts_per_tok=1), method="taylor")
+    found = loss_gradients(job, ("gradient_l1",))["gradient_l1"]
+    replaced = [name for name, values in found.items() if bool((values == 1).all())]
+    assert replaced and all(".experts." in name for name in replaced)
+    assert all(bool(values.any()) for name, values in found.items() if ".experts." in name)
+    (warning,) = job.warnings
+    assert warning.startswith(f"No gradient reached {len(replaced)} experts' projections")
