@@ -117,20 +117,23 @@ def methods() -> str:
 
 
 def solvers() -> str:
-    """Layer error and perplexity of every solver."""
-    document = read_json(RESULTS / "solvers" / "results.json")
+    """Layer error and perplexity of every solver, a table a model."""
+    return "\n\n".join(solvers_on(path) for path in sorted((RESULTS / "solvers").glob("*.json")))
+
+
+def solvers_on(path: Path) -> str:
+    """Layer error and perplexity of every solver on one model."""
+    document = read_json(path)
     rows = []
     for row in document["results"]:
         ratio = row.get("layer_error_ratio")
         layers = spread(ratio, ".2f") if ratio else "-"
         texts = "; ".join(spread(entry, ".1f") for entry in row["perplexity"].values())
         shares = ("; ".join(spread(entry, ".2f") for entry in row[key].values()) for key in EXCESS)
-        rows.append([row["model"], row["pattern"], row["contender"], layers, texts, *shares, format_seconds(row["seconds"])])
-    headers = ["model", "pattern", "contender", "layer error / SparseGPT's", "perplexity", "excess loss / Wanda's",
-               "excess loss / SparseGPT's", "time"]  # fmt: skip
-    dense = ", ".join(
-        f"{model} {text} {spread(entry, '.1f')}" for model, texts in document["dense"].items() for text, entry in texts.items()
-    )
+        rows.append([row["pattern"], row["contender"], layers, texts, *shares, format_seconds(row["seconds"])])
+    headers = ["pattern", path.stem, "layer error / SparseGPT's", "perplexity", "excess / Wanda's", "excess / SparseGPT's",
+               "time"]  # fmt: skip
+    dense = "; ".join(f"{text} {spread(entry, '.1f')}" for text, entry in document["dense"].items())
     return f"{table(headers, rows)}\n\nDense perplexity: {dense}. {where(document)}"
 
 

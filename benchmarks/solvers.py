@@ -2,13 +2,14 @@
 
     python benchmarks/solvers.py --source DATA [--llama2c CHECKPOINT VOCABULARY] [--patterns 0.5 2:4] [--windows 128]
 
-On the embedded model, calibrated on Wikipedia articles it was trained on and measured on held-out ones and on WikiText-2
-test; with --llama2c also on a llama2.c model, calibrated on the first two thirds of the stories of DATA and measured on the rest.
+On the embedded model, calibrated on Wikipedia articles that it was trained on, measured on held-out ones and on
+WikiText-2 test; with --llama2c on a llama2.c model instead, calibrated on the first two thirds of the stories of DATA
+and measured on the rest.
 `DATA` is the folder of `training/README.md`. All contenders have the same calibration windows.
 
 The layer error is ||X(W - V)^T||^2 / ||X W^T||^2 with X the dense model's own inputs on held-out tokens and V the pruned
 weight, each layer pruned by itself; its geometric mean over all projections is shown. The perplexity is that of the
-model pruned from end to end by `pruning.prune`. Stores benchmarks/results/solvers/results.json.
+model pruned from end to end by `pruning.prune`. Stores benchmarks/results/solvers/MODEL.json.
 """
 
 import argparse
@@ -34,6 +35,7 @@ from evals.data import Text
 from evals.environment import environment
 from evals.perplexity import Scored, score, summarise
 from models import Loaded, load
+from models.errors import RequestError
 from models.files import write_json
 from models.llama2c import convert
 from models.progress import Progress, silent, terminal_bar
@@ -47,21 +49,21 @@ from pruning.windows import calibration_windows
 from training.sources import open_text
 
 OUT = Path(__file__).parent / "results" / "solvers"
-CONTENDERS: dict[str, dict] = {
+CONTENDERS: dict[str, dict] = {  # an N:M pattern takes the place of theirs
     "magnitude": {"method": "magnitude"},
     "wanda": {"method": "wanda"},
     "ria": {"method": "ria"},
     "sparsegpt": {"method": "obs", "solver": "sparsegpt"},
     "wanda + refit": {"method": "wanda", "solver": "refit"},
-    "alps": {"method": "wanda", "solver": "alps"},
-    "exchange": {"method": "wanda", "solver": "exchange"},
+    "alps": {"method": "wanda", "solver": "alps", "pattern": "unstructured:layer"},
+    "exchange": {"method": "obs", "solver": "exchange"},
 }
 UNEVEN: dict[str, dict] = {  # for sparsities only: N:M leaves nothing to share out
-    "exchange, error-curves": {"method": "wanda", "solver": "exchange", "allocation": "error-curves"},
+    "exchange, error-curves": {"method": "obs", "solver": "exchange", "allocation": "error-curves"},
     "taylor, global": {"method": "taylor", "pattern": "unstructured:global"},
 }
 REFERENCE = "sparsegpt"
-PATTERNS = ("0.5", "0.6", "0.7", "2:4", "4:8")
+PATTERNS = ("0.5", "2:4", "0.7", "0.6", "4:8")
 LONGEST = 600_000  # characters of a text that are read for measuring
 LEAST_ARTICLE = 2000  # characters; shorter ones are lists and stubs
 
@@ -110,7 +112,7 @@ def contenders(pattern: str) -> dict[str, dict]:
 def settings(pattern: str, contender: str, windows: int) -> PruningConfig:
     """A sparsity or an N:M pattern with one of the contenders."""
     aim = {"pattern": pattern} if ":" in pattern else {"sparsity": float(pattern)}
-    return PruningConfig(samples=windows, **aim, **contenders(pattern)[contender])
+    return PruningConfig(samples=windows, **contenders(pattern)[contender] | aim)
 
 
 def grams(subject: Subject, texts: list[str], config: PruningConfig) -> dict[str, torch.Tensor]:
@@ -215,23 +217,29 @@ def main() -> None:
     parser.add_argument("--windows", type=int, default=128, help="calibration windows")
     parser.add_argument("--most", type=int, default=300, help="windows that are measured, of each text")
     options = parser.parse_args()
-    subjects = [embedded(options.source)]
-    if options.llama2c:
-        subjects.append(llama2c(options.source, *options.llama2c))
-    bar = terminal_bar()
-    protocol = {"windows": options.windows, "measured_windows": options.most, "dtype": str(subjects[0].loaded.model.dtype)}
+    subject = llama2c(options.source, *options.llama2c) if options.llama2c else embedded(options.source)
+    dense, bar = scored(subject.loaded, subject.measured, options.most), terminal_bar()
     document = {
-        "schema_version": 1, "command": " ".join(sys.argv), "environment": environment(), "protocol": protocol,
-        "dense": {}, "results": [],
-    }  # fmt: skip
-    for subject in subjects:
-        dense = scored(subject.loaded, subject.measured, options.most)
-        document["dense"][subject.name] = {text: _spread(summarise(now)[0]) for text, now in dense.items()}
-        for pattern in options.patterns:
+        "schema_version": 1,
+        "command": f"python benchmarks/solvers.py --source DATA{' --llama2c CHECKPOINT VOCABULARY' * bool(options.llama2c)}"
+        f" --patterns {' '.join(options.patterns)} --windows {options.windows} --most {options.most}",
+        "environment": environment(),
+        "protocol": {
+            "windows": options.windows,
+            "measured_windows": options.most,
+            "dtype": str(subject.loaded.model.dtype),
+        },
+        "dense": {text: _spread(summarise(now)[0]) for text, now in dense.items()},
+        "results": [],
+    }
+    for pattern in options.patterns:
+        try:
             for row in measure(subject, pattern, options, dense, bar):
                 document["results"].append(row)
                 print(line(row), flush=True)
-            write_json(OUT / "results.json", document)
+        except RequestError as error:
+            print(f"{pattern} is left out: {error}", flush=True)
+        write_json(OUT / f"{subject.name}.json", document)
 
 
 if __name__ == "__main__":
