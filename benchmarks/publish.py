@@ -28,6 +28,7 @@ RESULTS = Path(__file__).parent / "results"
 EMBEDDED = ROOT / "models" / "embedded"
 PAGES = (ROOT / "README.md", EMBEDDED / "README.md")
 BLOCK = re.compile(r"(<!-- begin: ([\w-]+) -->\n).*?(<!-- end: \2 -->)", re.DOTALL)
+SHOWN_PATTERNS = ("0.5", "2:4")
 EXCESS = ("excess_over_wanda", "excess_over_sparsegpt")
 NAMES = {
     "wikipedia_heldout perplexity": "Perplexity, held-out Wikipedia (300 articles)",
@@ -126,6 +127,8 @@ def solvers_on(path: Path) -> str:
     document = read_json(path)
     rows = []
     for row in document["results"]:
+        if row["pattern"] not in SHOWN_PATTERNS:
+            continue
         ratio = row.get("layer_error_ratio")
         layers = spread(ratio, ".2f") if ratio else "-"
         texts = "; ".join(spread(entry, ".1f") for entry in row["perplexity"].values())

@@ -15,6 +15,7 @@ model pruned from end to end by `pruning.prune`. Stores benchmarks/results/solve
 import argparse
 import copy
 import json
+import re
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -65,6 +66,7 @@ UNEVEN: dict[str, dict] = {  # for sparsities only: N:M leaves nothing to share 
 REFERENCE = "sparsegpt"
 PATTERNS = ("0.5", "2:4", "0.7", "0.6", "4:8")
 LONGEST = 600_000  # characters of a text that are read for measuring
+STORY = re.compile(r"\s*\n\n(?=Once upon a time|One day,)")
 LEAST_ARTICLE = 2000  # characters; shorter ones are lists and stubs
 
 
@@ -98,10 +100,11 @@ def llama2c(source: Path, checkpoint: str, vocabulary: str) -> Subject:
         convert(checkpoint, vocabulary, Path(folder) / "model")
         loaded = load(str(Path(folder) / "model"))
     with open_text(source / "tinystories/tinystories_cased_196k.txt.gz") as file:
-        paragraphs = file.read().split("\n\n")
-    cut = len(paragraphs) * 2 // 3
-    text = Text("stories", "\n\n".join(paragraphs[cut:]))
-    return Subject(Path(checkpoint).stem, loaded, ["\n\n".join(paragraphs[:cut])], [text])
+        stories = STORY.split(file.read())
+    cut = len(stories) * 2 // 3
+    # The model has only seen stories that begin with its own token for that.
+    text = Text("stories", loaded.tokenizer.bos_token.join(stories[cut:]))
+    return Subject(Path(checkpoint).stem, loaded, stories[:cut], [text])
 
 
 def contenders(pattern: str) -> dict[str, dict]:

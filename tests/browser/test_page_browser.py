@@ -190,7 +190,7 @@ def test_choices_show_only_what_makes_sense(visit, tiny_address):
     page = visit(tiny_address)
     sparsity, pattern = page.locator("#sparsity"), page.locator("#pattern")
     page.get_by_label("Pattern").click()
-    page.get_by_role("option", name="2:4").click()
+    page.get_by_role("option", name="2:4", exact=True).click()
     expect(sparsity).to_be_hidden()
     expect(page.locator("#method-hint")).to_contain_text("keeps 2 of every 4")
     page.get_by_label("Method").click()

@@ -35,7 +35,7 @@ def test_defaults():
         ({"structure": "none", "method": "block-influence"}, "belongs to structure layers"),
         ({"structure": "layers", "pattern": "2:4"}, "leave one of them away"),
         ({"allocation": "fair"}, "uniform"),
-        ({"solver": "magic"}, "use one of none"),
+        ({"solver": "magic"}, "use one of alps, exchange, none"),
         ({"recover": "magic"}, "use one of none"),
         ({"calibration": "no such thing"}, "embedded, self"),
         ({"calibration": ""}, "embedded, self"),
