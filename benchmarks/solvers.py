@@ -57,10 +57,13 @@ CONTENDERS: dict[str, dict] = {  # an N:M pattern takes the place of theirs
     "sparsegpt": {"method": "obs", "solver": "sparsegpt"},
     "wanda + refit": {"method": "wanda", "solver": "refit"},
     "alps": {"method": "wanda", "solver": "alps", "pattern": "unstructured:layer"},
+    "exchange by rows": {"method": "wanda", "solver": "exchange"},
     "exchange": {"method": "obs", "solver": "exchange"},
 }
-UNEVEN: dict[str, dict] = {  # for sparsities only: N:M leaves nothing to share out
+UNEVEN: dict[str, dict] = {  # for sparsities only: N:M leaves nothing to share out among layers or rows
     "exchange, error-curves": {"method": "obs", "solver": "exchange", "allocation": "error-curves"},
+    "fisher + exchange": {"method": "fisher", "solver": "exchange"},
+    "fisher + exchange, global": {"method": "fisher", "solver": "exchange", "pattern": "unstructured:global"},
     "taylor, global": {"method": "taylor", "pattern": "unstructured:global"},
 }
 REFERENCE = "sparsegpt"
@@ -166,7 +169,7 @@ def measure(
     for number, name in enumerate(names):
         tick(number / len(names), f"{subject.name} {pattern} {name}")
         config = settings(pattern, name, options.windows)
-        if name in CONTENDERS:  # where layers share the sparsity unevenly, a layer by itself says nothing
+        if name in CONTENDERS:  # where the loss shares out the zeros, the error of a layer says nothing
             errors[name] = layer_errors(subject, config, seen, held_out)
         twin = subject.loaded._replace(model=copy.deepcopy(subject.loaded.model))
         report = prune(twin.model, twin.tokenizer, config, subject.calibration, undoable=False)
@@ -207,7 +210,7 @@ def line(row: dict) -> str:
     layers = f"layer error {row['layer_error_ratio']['value']:.2f} of SparseGPT's" if "layer_error" in row else ""
     texts = "  ".join(f"{text} {entry['value']:.2f}" for text, entry in row["perplexity"].items())
     shares = " ".join(f"{entry['value']:.2f}" for entry in row["excess_over_wanda"].values())
-    head = f"{row['model']} {row['pattern']:>4} {row['contender']:22} {layers:32}"
+    head = f"{row['model']} {row['pattern']:>4} {row['contender']:26} {layers:32}"
     return f"{head}  {texts}  excess over Wanda's {shares}  {row['seconds']:.1f} s"
 
 

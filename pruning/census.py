@@ -13,7 +13,8 @@ from pruning.roles import find_anatomy
 class Census:
     """Counts of a model's parameters, tied ones once. `prunable` are the weights of the projections in its blocks.
 
-    bytes: of all parameters and buffers as they lie in memory, zeros included.
+    bytes: of all parameters and buffers as they lie in memory, zeros included; `prunable_bytes` of the prunable ones.
+    packed_bytes: if each prunable weight was stored as one bit, and the values that are not zero after that.
     """
 
     parameters: int
@@ -21,6 +22,8 @@ class Census:
     bytes: int
     prunable: int
     prunable_zeros: int
+    prunable_bytes: int
+    packed_bytes: int
 
     @property
     def sparsity(self) -> float:
@@ -35,13 +38,18 @@ class Census:
 def take_census(model: nn.Module) -> Census:
     """Counts a causal language model of transformers. UnknownArchitecture if its projections are not known."""
     parameters = list(model.parameters())
-    projections = find_anatomy(model).projections
+    weights = [projection.weight for projection in find_anatomy(model).projections]
+    zeros = [weight.numel() - count_nonzero(weight) for weight in weights]
+    size = parameter_bytes(model)
+    saved = sum(weight.element_size() * count for weight, count in zip(weights, zeros, strict=True))
     return Census(
         parameters=sum(parameter.numel() for parameter in parameters),
         nonzero=sum(count_nonzero(parameter) for parameter in parameters),
-        bytes=parameter_bytes(model),
-        prunable=sum(projection.weight.numel() for projection in projections),
-        prunable_zeros=sum(projection.weight.numel() - count_nonzero(projection.weight) for projection in projections),
+        bytes=size,
+        prunable=sum(weight.numel() for weight in weights),
+        prunable_zeros=sum(zeros),
+        prunable_bytes=sum(weight.nbytes for weight in weights),
+        packed_bytes=size - saved + sum(-(-weight.numel() // 8) for weight in weights),
     )
 
 

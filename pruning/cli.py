@@ -52,6 +52,7 @@ def _add_settings(group) -> None:
 
     add("--method", "NAME", "what decides which weights go (default: wanda)")
     add("--sparsity", "S", "fraction to remove, 0 <= S < 1 (default: 0.5)", float)
+    add("--budget", "SIZE", "in its place: 3.5M parameters not zero, or 9MiB packed, of the whole model")
     add("--pattern", "unstructured[:row|:layer|:global]|N:M|block:RxC", "which zeros; N kept of every M inputs")
     add("--structure", "none|layers", "single weights, or whole blocks (default: none)")
     add("--allocation", "NAME", "how the sparsity is shared out (default: uniform)")

@@ -1,15 +1,22 @@
 """What a person asks for: the settings of one pruning, checked as soon as they are written down."""
 
+from __future__ import annotations
+
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING
 
 from models.errors import RequestError
 from pruning import registry
+from pruning.budget import Budget
 from pruning.calibration import find_source
+
+if TYPE_CHECKING:
+    from pruning.census import Census
 
 DEFAULT_METHODS = {"none": "wanda", "layers": "block-influence"}
 DEFAULT_SPARSITY = 0.5
-PLAIN = (("pattern", "unstructured"), ("allocation", "uniform"), ("solver", "none"), ("schedule", "one-shot"))
+PLAIN = (("pattern", "unstructured"), ("allocation", "uniform"), ("solver", "none"), ("schedule", "one-shot"), ("budget", None))
 
 
 @dataclass(frozen=True)
@@ -18,7 +25,9 @@ class PruningConfig:
 
     method: a name of `pruning.registry.entries("method")`; None is the usual one of the structure.
     sparsity: fraction, 0 <= s < 1, of the prunable weights (of the blocks, for structure "layers"). None is 0.5, or
-        what the pattern says.
+        what the pattern or the budget says.
+    budget: how large the pruned model may be, as `pruning.budget` reads it, in place of a sparsity: it is met to within
+        the rounding of one row in each projection. With both, they must say the same.
     pattern: "unstructured" (with ":row", ":layer" or ":global", what is compared), "block:RxC" (rectangles of outputs
         by inputs), or "N:M" (N kept of every M consecutive inputs), which fixes the sparsity at 1 - N/M.
     structure: "none" (single weights) or "layers" (whole blocks); None is the structure the method is for.
@@ -31,6 +40,7 @@ class PruningConfig:
 
     method: str | None = None
     sparsity: float | None = None
+    budget: str | None = None
     pattern: str = "unstructured"
     structure: str | None = None
     allocation: str = "uniform"
@@ -91,6 +101,10 @@ class PruningConfig:
         if self.sparsity is not None and not _is_number(self.sparsity):
             raise RequestError(f"The sparsity must be a number, not {self.sparsity!r}: use one from 0 to below 1.")
         implied = self.parsed_pattern().implied_sparsity
+        if self.budget is not None:
+            self._check_budget(implied)
+            if self.sparsity is None:
+                return  # until the model is known
         if self.sparsity is None:
             self._fill("sparsity", DEFAULT_SPARSITY if implied is None else implied)
         self._fill("sparsity", float(self.sparsity))
@@ -100,6 +114,14 @@ class PruningConfig:
             raise RequestError(
                 f"The pattern {self.pattern} means a sparsity of {implied:g}, not {self.sparsity:g}: "
                 "leave --sparsity away or choose another pattern."
+            )
+
+    def _check_budget(self, implied: float | None) -> None:
+        Budget.parse(self.budget)
+        if implied is not None:
+            raise RequestError(
+                f"The pattern {self.pattern} means a sparsity of {implied:g}, which leaves nothing to fit to a budget: "
+                "leave --budget away or choose another pattern."
             )
 
     def _check_shares(self) -> None:
@@ -127,6 +149,22 @@ class PruningConfig:
             raise RequestError(f"The sequence length must be at least 2 tokens, not {self.sequence_length}.")
         if not isinstance(self.seed, int) or self.seed < 0:
             raise RequestError(f"The seed must be a whole number from 0 on, not {self.seed}.")
+
+    def settled(self, dense: Census) -> PruningConfig:
+        """The same with the sparsity that the budget comes to for the `dense` model.
+
+        RequestError if the budget is less than what is never pruned, more than the model takes, or not what the
+        sparsity says.
+        """
+        if self.budget is None:
+            return self
+        sparsity = Budget.parse(self.budget).sparsity(dense)
+        if self.sparsity is not None and not math.isclose(self.sparsity, sparsity, abs_tol=1e-6):
+            raise RequestError(
+                f"The budget of {self.budget} means a sparsity of {sparsity:.4f} for this model, not {self.sparsity:g}: "
+                "leave one of them away."
+            )
+        return replace(self, sparsity=sparsity)
 
     def parsed_pattern(self):
         """The pattern as an object of `pruning.patterns`. RequestError if no pattern is written like that."""

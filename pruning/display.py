@@ -38,6 +38,7 @@ def report_text(report: "Report", out: str) -> str:
         ("parameters", format_count(before.parameters), format_count(after.parameters)),
         ("not zero", format_count(before.nonzero), format_count(after.nonzero)),
         ("bytes", format_bytes(before.bytes), format_bytes(after.bytes)),
+        ("bytes if packed", "", format_bytes(after.packed_bytes)),
         ("zeros among prunable", format_percent(before.sparsity, 2), format_percent(after.sparsity, 2)),
     ]
     lines = [_settings(report.plan), "", *_table(rows), "", *_plan_lines(report.plan), "", report.note]

@@ -17,6 +17,7 @@ from models.errors import EspalierError
 SINGULAR_PIVOT = 1e-4
 # Measured with as many tokens as inputs or fewer: what a solver then gains on unseen tokens, or loses least.
 SINGULAR_DAMPING = 0.1
+LEAST_DAMPING = 1e-3  # of the normalised matrix: what keeps rounding out, and little else
 LAST_DAMPING = 10.0
 
 

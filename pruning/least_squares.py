@@ -12,6 +12,7 @@ import torch
 
 from pruning.gram import Damped, damp, normalise
 from pruning.problem import Problem, Solution
+from pruning.sensitivity import output_sensitivity
 
 
 @dataclass(frozen=True)
@@ -19,12 +20,15 @@ class LeastSquares:
     """The layer's least squares problem in normalised columns: minimise (V - W) H (V - W)^T, row by row.
 
     weight: W [R, C]. curvature: H [C, C], `damped` the same in fp64 with its factor. norms: of the columns, fp64 [C].
+    rows: fp64 [R, 1], scales the rows by the root of their outputs' sensitivity, so that the errors of different rows
+    add up to what they cost the loss; 1 throughout where the method reads no gradients.
     """
 
     weight: torch.Tensor
     curvature: torch.Tensor
     damped: Damped
     norms: torch.Tensor
+    rows: torch.Tensor
 
     @classmethod
     def of(cls, problem: Problem, damping: float) -> LeastSquares:
@@ -32,11 +36,16 @@ class LeastSquares:
         matrix, norms = normalise(problem.statistics["gram"])
         damped = damp(matrix, damping)
         dtype = problem.weight.dtype
+        sensitivity = output_sensitivity(problem.statistics)
+        # Relative to each other: within a layer nothing else counts, and fp32 has room for it.
+        relative = norms.new_ones(len(problem.weight)) if sensitivity is None else sensitivity / sensitivity.mean()
+        rows = relative.sqrt()[:, None]
         return cls(
-            weight=(problem.weight.double() * norms).to(dtype),
+            weight=(problem.weight.double() * norms).mul_(rows).to(dtype),
             curvature=damped.matrix.to(dtype),
             damped=damped,
             norms=norms,
+            rows=rows,
         )
 
     @cached_property
@@ -69,6 +78,7 @@ class LeastSquares:
     def solution(self, problem: Problem, fitted: torch.Tensor, keep: torch.Tensor) -> Solution:
         """`fitted` [R, C] in the weight's own units: what did not change is the dense weight, bit for bit."""
         change = (fitted - self.weight).double() / torch.where(self.norms > 0, self.norms, torch.inf)
+        change /= self.rows
         weight = problem.weight + change.to(problem.weight.dtype)
         return Solution(weight.masked_fill(~keep, 0), keep, self.damped.warnings)
 

@@ -52,12 +52,13 @@ def prune(
     """
     began = time.perf_counter()
     progress = progress or silent
+    before = take_census(model)
+    config = config.settled(before)
     with _job(model, tokenizer, config, calibration, progress, checkpoint, activations, device) as job:
         if plan:
             check_fit(plan, job.anatomy)
         job.undo_steps = [] if undoable and checkpoint is None else None
         structure = find("structure", config.structure).implementation()
-        before = take_census(model)
         try:
             done = structure.apply(job, plan or _plan(job, checkpoint, structure.plan))
             if plan:
@@ -91,6 +92,7 @@ def preview(
 ) -> Plan:
     """What `prune` would take out; the model is not changed. Arguments and errors as in `prune`."""
     progress = progress or silent
+    config = config.settled(take_census(model))
     with _job(model, tokenizer, config, calibration, progress, activations=activations, device=device) as job:
         return find("structure", config.structure).implementation().plan(job)
 

@@ -119,7 +119,9 @@ def _prune(
 def _finished(options: argparse.Namespace, config: PruningConfig, record: dict) -> None:
     """Says that there is nothing left to do. RequestError if what is there is the result of another request."""
     asked = {"settings": config.as_dict(), "model": options.model}
-    there = {"settings": record["config"], "model": record["dense"]["id"]}
+    there = {"settings": dict(record["config"]), "model": record["dense"]["id"]}
+    if config.sparsity is None:
+        there["settings"]["sparsity"] = None  # what the budget came to
     if others := differences(there, asked):
         raise RequestError(f"{options.out} holds the finished result of another run ({others}): choose another folder.")
     Checkpoint.clear(options.out)

@@ -10,8 +10,6 @@ from pruning.registry import register
 if TYPE_CHECKING:
     from torch import Tensor
 
-DAMPING = 1e-3
-
 
 @register("method", "obs", needs=("gram",), group="layer")
 def obs(weight: Tensor, statistics: Mapping[str, Tensor]) -> Tensor:
@@ -21,8 +19,8 @@ def obs(weight: Tensor, statistics: Mapping[str, Tensor]) -> Tensor:
     outlier channels do not decide), inverted once with all weights present; the solver sparsegpt computes its own as
     it goes. Hassibi and Stork, "Second order derivatives for network pruning: Optimal Brain Surgeon" (1992).
     """
-    from pruning.gram import damp, normalise
+    from pruning.gram import LEAST_DAMPING, damp, normalise
 
     matrix, norms = normalise(statistics["gram"])
     normalised = weight.double() * norms
-    return (normalised.square() / damp(matrix, DAMPING).inverse().diagonal()).float()
+    return (normalised.square() / damp(matrix, LEAST_DAMPING).inverse().diagonal()).float()

@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 
 from models.errors import RequestError
+from pruning.gram import LEAST_DAMPING
 from pruning.least_squares import LeastSquares
 from pruning.patterns.n_m import NM
 from pruning.patterns.unstructured import Unstructured
 from pruning.problem import Problem, Solution
 from pruning.registry import register
 
-DAMPING = 1e-3
 BETWEEN = 10  # steps of conjugate gradients after every exchange
 FINAL = 20
 FIRST_SHARE = 0.1  # of a row's places, exchanged in its first round
@@ -41,7 +41,7 @@ def exchange(problem: Problem) -> Solution:
             "use --solver refit, or --pattern unstructured or N:M."
         )
     keep = problem.target.keep(problem.scores)
-    search = Search(LeastSquares.of(problem, DAMPING), keep, problem.scores > -torch.inf)
+    search = Search(LeastSquares.of(problem, LEAST_DAMPING), keep, problem.scores > -torch.inf)
     if isinstance(pattern, NM):
         search.within_rows(group=pattern.of)
     else:

@@ -1,10 +1,10 @@
 """Refit: the weights that stay make up for those that went, by conjugate gradients."""
 
+from pruning.gram import LEAST_DAMPING
 from pruning.least_squares import LeastSquares
 from pruning.problem import Problem, Solution
 from pruning.registry import register
 
-DAMPING = 1e-3
 STEPS = 20
 
 
@@ -17,6 +17,6 @@ def refit(problem: Problem) -> Solution:
     al., "ALPS: Improved Optimization for Highly Sparse One-Shot Pruning for Large Language Models" (2024), section 3.3.
     """
     keep = problem.target.keep(problem.scores)
-    layer = LeastSquares.of(problem, DAMPING)
+    layer = LeastSquares.of(problem, LEAST_DAMPING)
     start = layer.weight * keep
     return layer.solution(problem, layer.descend(layer.weight, start, keep, STEPS), keep)

@@ -10,8 +10,10 @@ from pruning.blockwise import Batch
 from pruning.gradients import GRADIENT_STATISTICS, alone, in_chunks, loss_gradients
 from pruning.job import Job
 from pruning.roles import find_anatomy
+from pruning.scores.fisher import fisher
 from pruning.scores.gblm import gblm
 from pruning.scores.taylor import taylor
+from pruning.sensitivity import output_sensitivity
 from pruning.windows import Windows, calibration_windows
 
 TEXTS = ["The gardener ties the young branches to the wall and cuts what grows away from it. " * 40]
@@ -117,7 +119,29 @@ def test_the_scores_are_the_published_formulas():
     assert scores.tolist() == [[302.0, 120.0], [0.0, 140.0]]
 
 
-@pytest.mark.parametrize("method", ["taylor", "gblm"])
+def test_fisher_is_the_loss_that_goes_with_a_weight_where_outputs_and_inputs_are_independent():
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randn(4000, 3, generator=generator) * torch.tensor([1.0, 3.0, 0.2])
+    by_output = torch.randn(4000, 2, generator=generator) * torch.tensor([0.1, 5.0])
+    weight = torch.randn(2, 3, generator=generator)
+    samples = by_output[:, :, None] * inputs[:, None]  # the gradient of every token's loss by the weight
+    statistics = {"gram": inputs.t() @ inputs, "gradient_l2": samples.square().sum(0).sqrt()}
+    # An output off by W_ij x_j costs (g_i W_ij x_j)^2 / 2, and the other inputs, being independent, cannot help.
+    expected = (weight * samples).square().sum(0)
+    assert torch.allclose(fisher(weight, statistics), expected, rtol=0.2)
+    assert torch.allclose(output_sensitivity(statistics), by_output.double().square().mean(0), rtol=0.1)
+
+
+def test_outputs_that_no_gradient_reached_count_least_and_none_reached_all_the_same():
+    gradients = torch.tensor([[1.0, 1.0], [0.0, 0.0]])
+    statistics = {"gram": torch.eye(2), "gradient_l2": gradients}
+    assert output_sensitivity(statistics).tolist() == pytest.approx([1.0, 0.5e-6])
+    assert output_sensitivity(statistics | {"gradient_l2": torch.zeros(2, 2)}).tolist() == [1.0, 1.0]
+    assert output_sensitivity(statistics | {"gram": torch.zeros(2, 2)}).tolist() == [1.0, 1.0]
+    assert output_sensitivity({"gram": torch.eye(2)}) is None
+
+
+@pytest.mark.parametrize("method", ["taylor", "gblm", "fisher"])
 @pytest.mark.parametrize("pattern", ["unstructured", "unstructured:global", "2:4"])
 def test_they_prune_by_the_gradients_of_the_dense_model(tiny_model, tiny_tokenizer, method, pattern):
     model = tiny_model("llama")

@@ -15,8 +15,10 @@ from pruning.patterns.n_m import NM
 from pruning.patterns.unstructured import Unstructured
 from pruning.problem import Problem, Solution
 from pruning.registry import entries, find
+from pruning.scores.fisher import fisher
 from pruning.scores.obs import obs
 from pruning.scores.wanda import wanda
+from pruning.sensitivity import output_sensitivity
 from pruning.solvers.alps import alps
 from pruning.solvers.exchange import exchange
 from pruning.solvers.none import keep_as_they_are
@@ -224,6 +226,45 @@ def test_zeros_are_where_the_target_says_exactly_as_many(name, method, rows, gro
     assert (solution.weight[~solution.keep] == 0).all()
     if isinstance(pattern[0], NM):
         assert (solution.keep.reshape(-1, pattern[0].of).sum(1) == pattern[0].kept).all()
+
+
+def test_exchange_gives_places_to_the_outputs_that_the_loss_hears(embedded_layers):
+    _, weight, statistics = embedded_layers[0]
+    information = torch.logspace(-2, 2, len(weight), dtype=torch.float64)
+    norms = statistics["column_norms"]
+    gradients = (information.sqrt()[:, None] * norms).float()
+    known = statistics | {"gradient_l2": gradients}
+    assert torch.allclose(output_sensitivity(known), information, rtol=1e-4)
+
+    def lost(values: dict) -> tuple[float, torch.Tensor]:
+        scores = (fisher if "gradient_l2" in values else obs)(weight, values)
+        solution = exchange(Problem(weight, scores, Target(LAYER, 0.5, "row"), values))
+        assert int(solution.keep.sum()) == weight.numel() - weight.numel() // 2
+        return float((damped_error(weight, solution.weight, values["gram"]) * information).sum()), solution.keep.sum(1)
+
+    (weighed, kept), (plain, _) = lost(known), lost(statistics)
+    assert weighed < 0.5 * plain
+    assert kept[-100:].sum() > 1.5 * kept[:100].sum()
+
+
+def test_a_refit_knows_no_other_row(embedded_layers):
+    _, weight, statistics = embedded_layers[0]
+    gram = statistics["gram"]
+    known = statistics | {"gradient_l2": torch.rand(weight.shape, generator=torch.Generator().manual_seed(0))}
+    target = Target(ROW, 0.5, "row")
+    scores = wanda(weight, statistics)
+    plain, weighed = (refit(Problem(weight, scores, target, values)).weight for values in (statistics, known))
+    assert torch.equal(plain != 0, weighed != 0)
+    errors = damped_error(weight, plain, gram)  # conjugate gradients round: the weights differ more than these
+    assert torch.allclose(errors, damped_error(weight, weighed, gram), rtol=1e-3)
+    assert errors.sum() < 0.7 * damped_error(weight, weight.masked_fill(plain == 0, 0), gram).sum()
+
+
+def test_scores_from_a_singular_gram_are_said_without_a_solver():
+    weight, few = random_problem(4, 24, 5, 0)
+    (warning,) = solve(keep_as_they_are, weight, few, ROW, 0.5, "obs").warnings
+    assert "singular" in warning
+    assert not solve(keep_as_they_are, weight, few, ROW, 0.5, "wanda").warnings
 
 
 @pytest.mark.parametrize("name", sorted(SOLVERS))
