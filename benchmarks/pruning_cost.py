@@ -105,7 +105,7 @@ def textbook(weight: torch.Tensor, gram: torch.Tensor, sparsity: float) -> torch
 
 def sparsegpt(repeats: int) -> dict:
     """Our SparseGPT against the textbook loop, by shape."""
-    solve, score = find("solver", "sparsegpt").implementation, find("method", "obs").implementation
+    solve = find("solver", "sparsegpt").implementation
     results = {}
     for name, (rows, columns) in SHAPES.items():
         generator = torch.Generator().manual_seed(0)
@@ -116,7 +116,7 @@ def sparsegpt(repeats: int) -> dict:
         target = Target(Unstructured(), 0.5, "layer")
 
         def ours(weight=weight, values=values, target=target) -> None:
-            solve(Problem(weight, score(weight, values), target, values, "obs"))
+            solve(Problem(weight, torch.zeros_like(weight), target, values, "obs"))
 
         def theirs(weight=weight, gram=gram) -> None:
             textbook(weight, gram, 0.5)

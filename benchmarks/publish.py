@@ -156,6 +156,18 @@ def pruning_cost() -> str:
     return f"{table(['measure', 'value (95 % interval)'], rows)}\n\n{where(document)}"
 
 
+def resume_kills() -> str:
+    """How killed runs ended."""
+    document = read_json(RESULTS / "resume_kills" / "results.json")
+    results, kills = document["results"], document["results"]["kills"]
+    kept = [kill["blocks_finished"] for kill in kills]
+    return (
+        f"{results['killed']} of {results['runs']} runs were killed (SIGKILL) at random moments before they had ended, "
+        f"with {min(kept)} to {max(kept)} blocks finished, and gone on with: {results['equal']} of {results['runs']} "
+        f"ended with the same SHA-256 of the weights, nothing left over. {where(document)}"
+    )
+
+
 def times(entry: dict) -> str:
     """How many times as long the first contender took as this one."""
     low, high = entry["first_over_this_interval"]
@@ -202,8 +214,8 @@ def streaming() -> str:
 BLOCKS = {
     function.__name__.replace("_", "-"): function
     for function in (
-        embedded_quality, embedded_samples, embedded_making, embedded_shape, methods, one_shot, pruning_cost, solvers,
-        startup, streaming,
+        embedded_quality, embedded_samples, embedded_making, embedded_shape, methods, one_shot, pruning_cost, resume_kills,
+        solvers, startup, streaming,
     )
 }  # fmt: skip
 

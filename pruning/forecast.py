@@ -12,6 +12,7 @@ import torch
 from models.memory import parameter_bytes
 from pruning.blockwise import Batch
 from pruning.config import PruningConfig
+from pruning.gradients import TOKENS_AT_ONCE
 from pruning.job import Job
 from pruning.plan import Plan
 from pruning.roles import find_anatomy
@@ -30,7 +31,8 @@ class Forecast:
 
     statistics_bytes: those of the first block, twice: as they are collected, and again as the solver works on them;
     and gradients, if the method reads any, of all blocks.
-    activation_bytes: the hidden states of all calibration windows between two blocks.
+    activation_bytes: the hidden states of all calibration windows between two blocks; where gradients are taken, those
+    of a part of the windows between all blocks, in fp32, if they are more.
     """
 
     model_bytes: int
@@ -74,11 +76,15 @@ def forecast(
             window_seconds, statistics = _first_block(job)
             seconds += config.samples * len(job.anatomy.blocks) * window_seconds
         seconds += _solving_seconds(job, plan, statistics)
-    hidden = length * model.config.get_text_config().hidden_size * next(model.parameters()).element_size()
+    size = length * model.config.get_text_config().hidden_size  # of one window's hidden states
+    hidden = config.samples * size * next(model.parameters()).element_size() if statistics or gradients else 0
+    if gradients:
+        at_once = min(max(TOKENS_AT_ONCE // length, 1), config.samples)
+        hidden = max(hidden, at_once * size * 4 * len(job.anatomy.blocks))
     return Forecast(
         model_bytes=parameter_bytes(model),
         statistics_bytes=2 * _bytes(statistics) + _bytes(gradients),
-        activation_bytes=config.samples * hidden if statistics or gradients else 0,
+        activation_bytes=hidden,
         activations=activations,
         seconds=seconds,
     )
@@ -114,7 +120,7 @@ def _solving_seconds(job: Job, plan: Plan, statistics: dict[str, dict[str, torch
     for shape, entry in examples.items():
         projection = projections[entry.name]
         target = Target(job.config.parsed_pattern(), entry.sparsity, job.method.group)
-        known = statistics.get(entry.name, {}) | job.gradients_of(projection)
+        known = statistics.get(entry.name, {}) | job.gradients_of(projection, job.method.needs)
         began = time.perf_counter()
         solution = solve(job, projection.weight.float(), target, known)
         solution.weight.to("cpu")

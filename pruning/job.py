@@ -56,6 +56,7 @@ class Job:
     activations: Path | None = None
     device: torch.device | None = None
     gradients: dict[str, dict[str, torch.Tensor]] = field(default_factory=dict)
+    _stages: list[str] = field(default_factory=list, init=False)
 
     @cached_property
     def windows(self) -> Windows:
@@ -93,14 +94,32 @@ class Job:
         missing = [need for need in needs if need in GRADIENT_STATISTICS and need not in self.gradients]
         self.gradients |= loss_gradients(self, missing) if missing else {}
 
-    def gradients_of(self, projection: Projection) -> dict[str, torch.Tensor]:
-        """What was taken of one projection, on its device."""
+    def gradients_of(self, projection: Projection, needs: Iterable[str]) -> dict[str, torch.Tensor]:
+        """Those of the statistics `needs` that are about gradients, of one projection, on its device.
+
+        Nothing but what is asked for: what an allocation had taken besides is not there after a `--resume`.
+        """
         device = projection.weight.device
-        return {need: values[projection.name].to(device) for need, values in self.gradients.items()}
+        return {need: self.gradients[need][projection.name].to(device) for need in needs if need in GRADIENT_STATISTICS}
 
     def stage(self, index: int, count: int, what: str) -> Callable[[float], None]:
-        """The progress of step `index` of `count`: a function of the fraction of that step."""
-        return lambda fraction: self.progress((index + fraction) / count, f"{what} {index + 1} of {count}")
+        """The progress of step `index` of `count` of the stage `what`: a function of the fraction of that step.
+
+        Stages come one after the other, and each is given the same part of the bar.
+        """
+        if self._stages[-1:] != [what]:
+            self._stages.append(what)
+        before, stages = len(self._stages) - 1, max(self._expected_stages(), len(self._stages))
+        return lambda fraction: self.progress(
+            (before + (index + fraction) / count) / stages, f"{what} {index + 1} of {count}"
+        )
+
+    def _expected_stages(self) -> int:
+        allocation, pattern = find("allocation", self.config.allocation), self.config.parsed_pattern()
+        needs = {*self.method.needs, *self.solver.needs, *allocation.needs}
+        measured = pattern.across_layers or pattern.permuted or allocation.measure is not None
+        gradients = bool(needs & GRADIENT_STATISTICS.keys())
+        return 1 + measured + gradients * (2 if pattern.permuted else 1)  # which are taken again in another order
 
     def undo(self) -> None:
         """Takes back every change so far, the last first."""

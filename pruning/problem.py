@@ -17,8 +17,9 @@ class Problem:
     """One projection to prune.
 
     weight: the dense weight [R, C], fp32. scores: [R, C], fp32, minus infinity where an earlier step of the schedule
-    dropped the weight, which must stay so. target: the zeros it shall carry, with `target.keep(scores)` for the mask.
-    statistics: what the solver's and the method's `needs` name, by name. method: whose scores these are, by name.
+    dropped the weight, which must stay so; otherwise 0 where the solver works the method's scores out for itself.
+    target: the zeros it shall carry, with `target.keep(scores)` for the mask. statistics: what the solver's and the
+    method's `needs` name, by name. method: whose scores these are, by name.
     """
 
     weight: Tensor

@@ -32,7 +32,8 @@ class Entry:
 
     `structure` is what a "method" scores for: "none" (single weights) or the name of a structure. `needs` names the
     statistics it reads, `group` is the comparison group it was published with, `methods` are those a "solver" can
-    work with (None: all), `examples` are ways to write a name that is a form and not a word, such as `2:4` for `N:M`.
+    work with (None: all) and `chooses` those whose scores it works out as it goes, so that none are taken before;
+    `examples` are ways to write a name that is a form and not a word, such as `2:4` for `N:M`.
     `measure` is what an "allocation" takes down of each projection of the dense model (`pruning.allocation`).
     """
 
@@ -44,6 +45,7 @@ class Entry:
     needs: tuple[str, ...] = ()
     group: str | None = None
     methods: tuple[str, ...] | None = None
+    chooses: tuple[str, ...] = ()
     examples: tuple[str, ...] = ()
     measure: Callable | None = field(default=None, repr=False)
 

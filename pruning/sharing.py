@@ -50,7 +50,7 @@ def visit_dense(job: Job, needs: tuple[str, ...], visit: Visit) -> dict[str, Any
     job.take_gradients(needs)
     inputs = [need for need in needs if need not in GRADIENT_STATISTICS]
     if not inputs:
-        return {entry.name: visit(entry, job.gradients_of(entry)) for entry in job.anatomy.projections}
+        return {entry.name: visit(entry, job.gradients_of(entry, needs)) for entry in job.anatomy.projections}
     found = {}
     count = len(job.anatomy.blocks)
     with job.walk() as walk:
@@ -60,7 +60,7 @@ def visit_dense(job: Job, needs: tuple[str, ...], visit: Visit) -> dict[str, Any
             with statistics:
                 walk.advance(index, before=statistics.begin, tick=job.stage(index, count, "Measuring block"))
             for entry in projections:
-                found[entry.name] = visit(entry, statistics.of(entry) | job.gradients_of(entry))
+                found[entry.name] = visit(entry, statistics.of(entry) | job.gradients_of(entry, needs))
     return found
 
 

@@ -16,7 +16,7 @@ EARLY_ROUNDS, SETTLED_SHARE = 30, 3e-4  # after so many rounds a support that ch
 REFIT_STEPS = 10
 
 
-@register("solver", "alps", needs=("gram",), methods=("wanda",))
+@register("solver", "alps", needs=("gram",), methods=("wanda",), chooses=("wanda",))
 def alps(problem: Problem) -> Solution:
     """ADMM on mask and weights at once, its penalty growing, then a refit; scores as Wanda, on the weights it has.
 

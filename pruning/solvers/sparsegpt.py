@@ -19,7 +19,7 @@ BLOCK = 128  # columns between two updates of all that follow, and that share on
 NARROW = 16  # columns between two updates of their block: within them the work goes column by column
 
 
-@register("solver", "sparsegpt", needs=("gram",))
+@register("solver", "sparsegpt", needs=("gram",), chooses=("obs",))
 def sparsegpt(problem: Problem) -> Solution:
     """The published column-by-column update; with the method obs it chooses the zeros as it goes, else keeps the mask.
 

@@ -103,7 +103,7 @@ class SingleWeights:
                 job,
                 projection,
                 entries[projection.name],
-                (statistics.of(projection) if walk else {}) | job.gradients_of(projection),
+                (statistics.of(projection) if walk else {}) | job.gradients_of(projection, job.method.needs),
             )
             for projection in projections
         ]
@@ -141,7 +141,9 @@ def solve(job: Job, weight: torch.Tensor, target: Target, statistics: dict) -> S
     steps = find("schedule", job.config.schedule).implementation(target.sparsity)
     solution = Solution(weight, torch.ones_like(weight, dtype=torch.bool))
     for sparsity in steps:
-        scores = job.method.implementation(solution.weight, statistics).masked_fill(~solution.keep, -torch.inf)
+        chooses = job.config.method in job.solver.chooses
+        scores = weight.new_zeros(weight.shape) if chooses else job.method.implementation(solution.weight, statistics)
+        scores = scores.masked_fill(~solution.keep, -torch.inf)
         problem = Problem(weight, scores, target.at(sparsity), statistics, job.config.method)
         solution = job.solver.implementation(problem)
     return solution

@@ -170,9 +170,19 @@ def test_dead_channels_go_first_and_are_reported(tiny_model, tiny_tokenizer):
     assert any("zero on every calibration token" in warning for warning in report.warnings)
 
 
-def test_progress_rises_to_one(tiny_model, tiny_tokenizer):
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"allocation": "owl"},
+        {"method": "fisher", "solver": "refit", "pattern": "unstructured:global"},
+        {"method": "gblm", "pattern": "2:4:permuted"},
+        {"structure": "layers", "sparsity": 0.3},
+    ],
+)
+def test_progress_rises_to_one(tiny_model, tiny_tokenizer, settings):
     fractions = []
-    settings = config()
+    settings = PruningConfig(**settings, samples=4, sequence_length=16)
     prune(tiny_model("llama"), tiny_tokenizer, settings, TEXTS, lambda fraction, message: fractions.append(fraction))
     assert fractions == sorted(fractions) and fractions[-1] == 1.0 and len(fractions) > 5
 

@@ -23,6 +23,8 @@ SETTINGS = {
     "refit in steps": ["--solver", "refit", "--schedule", "gradual"],
     "refit, reordered": ["--solver", "refit", "--pattern", "2:4:permuted"],
     "taylor": ["--method", "taylor"],
+    "fisher and exchange": ["--method", "fisher", "--solver", "exchange", "--pattern", "unstructured:global"],
+    "gradients for the shares alone": ["--method", "obs", "--solver", "exchange", "--allocation", "error-curves"],
     "magnitude": ["--method", "magnitude", "--sparsity", "0.3"],
     "layers": ["--structure", "layers", "--sparsity", "0.34"],
 }
