@@ -2,8 +2,8 @@
 
     python benchmarks/pruning_cost.py [--repeats 5] [--layers 2] [--tokens 4096]
 
-* forward: Wanda on the embedded model, against the two forward passes a block needs (one to collect, one to hand on),
-  timed as two plain passes of the model over the same windows; interleaved.
+* embedded: every solver on the embedded model, and the two forward passes that a block needs (one to collect, one to
+  hand on), timed as two plain passes of the model over the same windows; interleaved.
 * sparsegpt: our solver against the loop of the paper's reference (a column at a time in blocks of 128), on the shapes
   of a Llama-3.2-1B block, on random weights and inputs; interleaved.
 * memory: a fresh process prunes a random-weight model of those shapes (`--layers` blocks, a small vocabulary, bf16) and
@@ -19,6 +19,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +42,14 @@ from pruning.windows import calibration_windows
 
 OUT = Path(__file__).parent / "results" / "pruning_cost"
 SHAPES = {"q, o": (2048, 2048), "gate, up": (8192, 2048), "down": (2048, 8192)}  # of Llama-3.2-1B
-METHODS = {"wanda": ("wanda", "none"), "sparsegpt": ("obs", "sparsegpt"), "exchange": ("wanda", "exchange")}
+METHODS = {"wanda": ("wanda", "none"), "sparsegpt": ("obs", "sparsegpt"), "exchange": ("obs", "exchange")}
+SOLVERS: dict[str, dict] = {
+    "sparsegpt": {"method": "obs", "solver": "sparsegpt"},
+    "wanda + refit": {"method": "wanda", "solver": "refit"},
+    "alps": {"method": "wanda", "solver": "alps"},
+    "exchange": {"method": "obs", "solver": "exchange"},
+    "fisher + exchange, global": {"method": "fisher", "solver": "exchange", "pattern": "unstructured:global"},
+}
 BLOCK = 128
 
 
@@ -65,21 +73,21 @@ def interleaved(contenders: dict[str, Callable[[], object]], repeats: int) -> di
     return results
 
 
-def forward_passes(repeats: int) -> dict:
-    """Wanda against the forward passes that it needs."""
+def on_embedded(repeats: int) -> dict:
+    """Every solver, and the forward passes that Wanda needs."""
     model, tokenizer, _ = load("embedded")
-    config = PruningConfig(method="wanda", sparsity=0.5)
-    batches = calibration_windows(model, tokenizer, config).batches
+    batches = calibration_windows(model, tokenizer, PruningConfig()).batches
 
     @torch.inference_mode()
     def passes() -> None:
         for batch in (*batches, *batches):
             model.model(**batch.inputs(model.device), use_cache=False)  # without the head, which pruning never runs
 
-    def pruned() -> None:
-        prune(copy.deepcopy(model), tokenizer, config, undoable=False)
+    def pruned(settings: dict) -> None:
+        prune(copy.deepcopy(model), tokenizer, PruningConfig(**settings), undoable=False)
 
-    return interleaved({"wanda": pruned, "two forward passes": passes}, repeats)
+    contenders = {name: partial(pruned, settings) for name, settings in SOLVERS.items()}
+    return interleaved({"wanda": partial(pruned, {}), "two forward passes": passes, **contenders}, repeats)
 
 
 def textbook(weight: torch.Tensor, gram: torch.Tensor, sparsity: float) -> torch.Tensor:
@@ -184,7 +192,7 @@ def main() -> None:
         child(options.child, options.layers, options.tokens)
         return
     results = {
-        "forward": forward_passes(options.repeats),
+        "embedded": on_embedded(options.repeats),
         "sparsegpt": sparsegpt(options.repeats),
         "memory": memory(options.layers, options.tokens),
     }

@@ -133,9 +133,8 @@ def solvers_on(path: Path) -> str:
         layers = spread(ratio, ".2f") if ratio else "-"
         texts = "; ".join(spread(entry, ".1f") for entry in row["perplexity"].values())
         shares = ("; ".join(spread(entry, ".2f") for entry in row[key].values()) for key in EXCESS)
-        rows.append([row["pattern"], row["contender"], layers, texts, *shares, format_seconds(row["seconds"])])
-    headers = ["pattern", path.stem, "layer error / SparseGPT's", "perplexity", "excess / Wanda's", "excess / SparseGPT's",
-               "time"]  # fmt: skip
+        rows.append([row["pattern"], row["contender"], layers, texts, *shares])
+    headers = ["pattern", path.stem, "layer error / SparseGPT's", "perplexity", "excess / Wanda's", "excess / SparseGPT's"]
     dense = "; ".join(f"{text} {spread(entry, '.1f')}" for text, entry in document["dense"].items())
     return f"{table(headers, rows)}\n\nDense perplexity: {dense}. {where(document)}"
 
@@ -144,8 +143,9 @@ def pruning_cost() -> str:
     """Time and memory of pruning."""
     document = read_json(RESULTS / "pruning_cost" / "results.json")
     results = document["results"]
-    passes = results["forward"]["two forward passes"]
-    rows = [["Wanda, embedded model, over two forward passes", times(passes)]]
+    rows = [["Wanda, embedded model, over two forward passes", times(results["embedded"]["two forward passes"])]]
+    for name, entry in results["embedded"].items():
+        rows.append([f"{name}, embedded model", f"{spread({'value': entry['median'], **entry}, '.1f')} s"])
     rows += [[f"textbook SparseGPT over ours, {shape}", times(entry["ours"])] for shape, entry in results["sparsegpt"].items()]
     for method, entry in results["memory"].items():
         bound = 2 * entry["block"] + entry["activations"]

@@ -165,15 +165,15 @@ def measure(
     seen = grams(subject, subject.calibration, plain)
     held_out = grams(subject, [subject.measured[0].content], plain)
     names = contenders(pattern)
-    errors, losses, seconds = {}, {}, {}
+    errors, losses = {}, {}
     for number, name in enumerate(names):
         tick(number / len(names), f"{subject.name} {pattern} {name}")
         config = settings(pattern, name, options.windows)
         if name in CONTENDERS:  # where the loss shares out the zeros, the error of a layer says nothing
             errors[name] = layer_errors(subject, config, seen, held_out)
         twin = subject.loaded._replace(model=copy.deepcopy(subject.loaded.model))
-        report = prune(twin.model, twin.tokenizer, config, subject.calibration, undoable=False)
-        losses[name], seconds[name] = scored(twin, subject.measured, options.most), report.seconds
+        prune(twin.model, twin.tokenizer, config, subject.calibration, undoable=False)
+        losses[name] = scored(twin, subject.measured, options.most)
     for name in names:
         yield {
             "model": subject.name,
@@ -183,7 +183,6 @@ def measure(
             "perplexity": {text: _spread(summarise(now)[0]) for text, now in losses[name].items()},
             "excess_over_wanda": dict(excess(losses[name], losses["wanda"], dense)),
             "excess_over_sparsegpt": dict(excess(losses[name], losses[REFERENCE], dense)),
-            "seconds": seconds[name],
         }
 
 
@@ -211,7 +210,7 @@ def line(row: dict) -> str:
     texts = "  ".join(f"{text} {entry['value']:.2f}" for text, entry in row["perplexity"].items())
     shares = " ".join(f"{entry['value']:.2f}" for entry in row["excess_over_wanda"].values())
     head = f"{row['model']} {row['pattern']:>4} {row['contender']:26} {layers:32}"
-    return f"{head}  {texts}  excess over Wanda's {shares}  {row['seconds']:.1f} s"
+    return f"{head}  {texts}  excess over Wanda's {shares}"
 
 
 def main() -> None:
