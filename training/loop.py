@@ -2,7 +2,7 @@
 
 import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from models.progress import Progress, silent
 from training.optimizer import OPTIMIZERS, linear_schedule, make_optimizers
 
 Window = tuple[np.ndarray, np.ndarray]  # token ids [L + 1], loss weight of each target [L]
+Loss = Callable[[nn.Module, torch.Tensor, torch.Tensor], torch.Tensor]  # of a batch: model, ids, weights
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,13 @@ class Progression:
     losses: list[tuple[int, float]] = field(default_factory=list)
 
 
+def token_loss(model: nn.Module, ids: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Mean next-token cross-entropy (nats), each target weighted; ids [B, L + 1], weights [B, L]."""
+    logits = model(input_ids=ids[:, :-1], use_cache=False).logits
+    losses = cross_entropy(logits.float().flatten(0, 1), ids[:, 1:].flatten(), reduction="none")
+    return (losses * weights.flatten()).sum() / weights.sum().clamp_min(1e-6)
+
+
 def train(
     model: nn.Module,
     windows: Iterator[Window],
@@ -59,9 +67,11 @@ def train(
     checkpoint: Path | None = None,
     progress: Progress | None = None,
     record_every: int = 20,
+    loss: Loss = token_loss,
 ) -> Progression:
     """Trains `model` in place on its device and returns the run's record.
 
+    `loss(model, ids [B, L + 1], weights [B, L])` is what is minimised: next-token loss, or a teacher's with it.
     With `checkpoint` the run saves its whole state there, goes on from it if the file exists (the windows must come
     from the same seed), and removes it at the end. Raises EspalierError when the loss stops being a number.
     """
@@ -80,10 +90,10 @@ def train(
     began = time.monotonic() - state.seconds
     while state.fraction < 1:
         _set_rates(optimizers, peaks, factor(state.fraction))
-        loss = _step(model, [next(windows) for _ in range(config.batch)], optimizers, config.clip, device)
-        if not np.isfinite(loss):
-            raise EspalierError(f"The loss became {loss} at step {state.step}: use a lower --learning-rate.")
-        recent.append(loss)
+        value = _step(model, loss, [next(windows) for _ in range(config.batch)], optimizers, config.clip, device)
+        if not np.isfinite(value):
+            raise EspalierError(f"The loss became {value} at step {state.step}: use a lower --learning-rate.")
+        recent.append(value)
         state.step += 1
         state.seconds = time.monotonic() - began
         state.fraction = state.step * step_tokens / config.tokens
@@ -93,7 +103,7 @@ def train(
             state.losses.append((state.step * step_tokens, float(np.mean(recent))))
             recent.clear()
         rate = state.step * step_tokens / state.seconds
-        average = state.losses[-1][1] if state.losses else loss
+        average = state.losses[-1][1] if state.losses else value
         progress(min(state.fraction, 1.0), f"step {state.step}, loss {average:.3f}, {rate:,.0f} tokens/s")
         if checkpoint and state.step % config.checkpoint_every == 0:
             _save(checkpoint, model, optimizers, state, config)
@@ -103,24 +113,17 @@ def train(
     return state
 
 
-def token_loss(model: nn.Module, ids: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Mean next-token cross-entropy (nats), each target weighted; ids [B, L + 1], weights [B, L]."""
-    logits = model(input_ids=ids[:, :-1], use_cache=False).logits
-    losses = cross_entropy(logits.float().flatten(0, 1), ids[:, 1:].flatten(), reduction="none")
-    return (losses * weights.flatten()).sum() / weights.sum().clamp_min(1e-6)
-
-
-def _step(model, batch: list[Window], optimizers, clip: float, device: torch.device) -> float:
+def _step(model, loss: Loss, batch: list[Window], optimizers, clip: float, device: torch.device) -> float:
     ids = torch.from_numpy(np.stack([window[0] for window in batch])).to(device)
     weights = torch.from_numpy(np.stack([window[1] for window in batch])).to(device, torch.float32)
     with torch.autocast(device.type, torch.bfloat16):
-        loss = token_loss(model, ids, weights)
-    loss.backward()
+        value = loss(model, ids, weights)
+    value.backward()
     nn.utils.clip_grad_norm_(model.parameters(), clip)
     for optimizer in optimizers:
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-    return loss.item()
+    return value.item()
 
 
 def _set_rates(optimizers, peaks, factor: float) -> None:
