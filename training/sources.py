@@ -9,6 +9,7 @@ import json
 import lzma
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -97,8 +98,8 @@ def read_labelled_lines(path: Path) -> Iterator[Review]:
                 yield Review(text.strip(), int(label))
 
 
-def read_squad(path: Path) -> Iterator[Passage]:
-    """The paragraphs of a file in the SQuAD layout; questions without an answer are left out."""
+def read_squad(path: Path, unanswerable: bool = False) -> Iterator[Passage]:
+    """The paragraphs of a file in the SQuAD layout; questions without an answer only if `unanswerable`."""
     with open_text(path) as file:
         articles = json.load(file)["data"]
     for article in articles:
@@ -106,7 +107,7 @@ def read_squad(path: Path) -> Iterator[Passage]:
             questions = tuple(
                 (qa["question"], tuple(dict.fromkeys(a["text"] for a in qa["answers"])))
                 for qa in paragraph["qas"]
-                if qa["answers"]
+                if qa["answers"] or unanswerable
             )
             if questions:
                 yield Passage(article["title"], paragraph["context"], questions)
@@ -132,4 +133,5 @@ SENTIMENT = (
     Source("IMDb sentences", "reviews_uci/imdb_labelled.txt", "CC BY 4.0", read_labelled_lines),
     Source("Yelp sentences", "reviews_uci/yelp_labelled.txt", "CC BY 4.0", read_labelled_lines),
 )
+UNANSWERABLE = Source("SQuAD 2.0 dev", "squad/dev-v2.0.json.gz", "CC BY-SA 4.0", partial(read_squad, unanswerable=True))
 QUESTIONS = (Source("SQuAD 1.1 dev", "squad/dev-v1.1.json.gz", "CC BY-SA 4.0", read_squad),)
