@@ -1,6 +1,7 @@
 """Choices scored by log-likelihood: batched against one by one, and against a plain sum."""
 
 import inspect
+from dataclasses import replace
 from math import isclose
 
 import pytest
@@ -9,7 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evals import likelihood
-from evals.likelihood import ChoiceScore, encode_pair, leading_tokens, log_likelihoods, probabilities, score_choices
+from evals.likelihood import (
+    ChoiceScore,
+    encode_pair,
+    leading_tokens,
+    log_likelihoods,
+    probabilities,
+    score_choices,
+    score_pairs,
+    score_prompts,
+)
 from models.errors import EspalierError, RequestError
 
 PROMPT = "Review: a film about a wall and a tree\nSentiment:"
@@ -143,3 +153,26 @@ def test_probabilities_sum_to_one_and_keep_the_order(values):
 def test_an_unknown_normalisation_is_refused():
     with pytest.raises(RequestError, match="none, tokens, characters"):
         probabilities([ChoiceScore("a", -1.0, 1, 1)], "bytes")
+
+
+def test_greedy_says_what_greedy_decoding_writes(tiny_model, tiny_tokenizer):
+    model, context = tiny_model(), [0, *tiny_tokenizer(PROMPT, add_special_tokens=False)["input_ids"]]
+    written = model.generate(torch.tensor([context]), max_new_tokens=5, do_sample=False)[0, len(context) :].tolist()
+    others = [[*written[:at], (written[at] + 1) % 320, *written[at + 1 :]] for at in range(5)]
+    scores = score_pairs(model, [(context, tail) for tail in (written, written[:2], *others)])
+    assert [score.greedy for score in scores] == [True, True, *[False] * 5]
+
+
+def test_many_prompts_together_equal_one_by_one(tiny_model, tiny_tokenizer):
+    model = tiny_model()
+    asked = [(PROMPT, CHOICES), ("", [" one", " two"]), ("long " * 200, [" a", " quite long"]), ("Short:", [" yes"])]
+    for (prompt, choices), together in zip(asked, score_prompts(model, tiny_tokenizer, asked), strict=True):
+        for found, alone in zip(together, score_choices(model, tiny_tokenizer, prompt, choices), strict=True):
+            assert isclose(found.log_likelihood, alone.log_likelihood, abs_tol=1e-4)
+            assert replace(found, log_likelihood=0) == replace(alone, log_likelihood=0)
+
+
+def test_a_text_longer_than_the_context_is_refused_and_none_is_no_work(tiny_model):
+    with pytest.raises(RequestError, match="128 tokens"):
+        score_pairs(tiny_model(), [([0, 5], [6]), ([0], [7] * 129)])
+    assert score_pairs(tiny_model(), []) == []
