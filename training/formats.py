@@ -6,6 +6,7 @@ a newline, which is where an answer stops.
 
 STOP = "\n"
 SENTIMENT_LABELS = ("negative", "positive")
+UNANSWERABLE = "unanswerable"  # the answer to a question that the context does not answer
 
 
 def classification_prompt(text: str, subject: str = "Review", question: str = "Sentiment") -> str:
@@ -16,6 +17,11 @@ def classification_prompt(text: str, subject: str = "Review", question: str = "S
 def question_prompt(context: str, question: str) -> str:
     """The prompt whose continuation is an answer found in the context."""
     return f"Context: {one_line(context)}\nQuestion: {one_line(question)}\nAnswer:"
+
+
+def headline_prompt(text: str) -> str:
+    """The prompt whose continuation is the name of the article or the section that the text opens."""
+    return f"Text: {one_line(text)}\nHeadline:"
 
 
 def completion(answer: str) -> str:

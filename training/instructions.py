@@ -1,23 +1,12 @@
-"""What fine-tuning examples are made of, and which texts are kept back for measuring.
+"""What fine-tuning examples are made of, and which texts are kept back for measuring."""
 
-What is kept back is decided by a hash of the article's name or the sentence, never by their order.
-"""
-
-import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from training.held_out import HELD_OUT_ARTICLES, HELD_OUT_SENTENCES, is_held_out
 from training.sources import QUESTIONS, SENTIMENT, Passage, Review, Source
 
-HELD_OUT_ARTICLES = 6  # one article in so many is never trained on
-HELD_OUT_SENTENCES = 10
-
 Example = list[tuple[str, bool]]  # pieces of text; True where it is a completion
-
-
-def is_held_out(key: str, one_in: int) -> bool:
-    """Whether the article or sentence `key` is kept back for measuring: one in `one_in`, by its CRC-32."""
-    return zlib.crc32(key.encode()) % one_in == 0
 
 
 def reviews(root: Path, held_out: bool = False, sources: Sequence[Source] = SENTIMENT) -> Iterator[Review]:

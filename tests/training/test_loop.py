@@ -9,10 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from models.errors import Cancelled, EspalierError, RequestError
-from training.instructions import encode_example, is_held_out, pack, passage_example, review_example
 from training.loop import TrainingConfig, token_loss, train
 from training.optimizer import linear_schedule, make_optimizers
-from training.sources import Passage, Review
 
 CONFIG = TrainingConfig(tokens=16 * 4 * 30, length=16, batch=4, learning_rate=5e-3, checkpoint_every=10)
 
@@ -102,40 +100,6 @@ def test_the_schedule_rises_then_falls_to_zero(warm_up, fraction):
     factor = linear_schedule(warm_up)
     assert 0 <= factor(fraction) <= 1
     assert factor(warm_up) == pytest.approx(1) and factor(1) == 0 and factor(0) == 0
-
-
-@given(st.lists(st.integers(1, 40), max_size=60), st.integers(4, 24), st.integers(1, 5))
-def test_packing_loses_no_example_and_never_splits_one(sizes, length, open_windows):
-    examples = [([number + 1] * size, [1.0] * size) for number, size in enumerate(sizes)]
-    packed = list(pack(examples, length, pad=0, open_windows=open_windows))
-    for ids, weights in packed:
-        assert len(ids) == length + 1 and len(weights) == length
-        assert np.array_equal(weights > 0, ids[1:] > 0)
-    for number, size in enumerate(sizes):
-        counts = [int((ids == number + 1).sum()) for ids, _ in packed]
-        assert sorted(counts)[-1:] == [min(size, length + 1)] and sum(counts) == max(counts)
-
-
-def test_examples_are_in_the_fixed_formats(tiny_tokenizer):
-    import random
-
-    review = review_example(Review("Good\nbuy", 1))
-    assert review == [("Review: Good buy\nSentiment:", False), (" positive\n", True)]
-    passage = Passage("T", "Ada wrote.", (("Who?", ("Ada",)), ("What did she do?", ("wrote",))))
-    text = "".join(piece for piece, _ in passage_example(passage, random.Random(0)))
-    assert text.startswith("Context: Ada wrote.\nQuestion: ") and text.count("Context:") == 1
-    assert "Question: Who?\nAnswer: Ada\n" in text and text.count("Answer:") == 2
-    ids, weights = encode_example(review, tiny_tokenizer)
-    assert tiny_tokenizer.decode(ids) == "<|endoftext|>Review: Good buy\nSentiment: positive\n"
-    counted = [token for token, weight in zip(ids, weights, strict=True) if weight == 1.0]
-    assert tiny_tokenizer.decode(counted) == " positive\n"
-
-
-def test_what_is_held_out_is_decided_by_name():
-    names = [f"article {number}" for number in range(3000)]
-    held = [name for name in names if is_held_out(name, 6)]
-    assert held == [name for name in names if is_held_out(name, 6)]
-    assert 400 < len(held) < 600
 
 
 @pytest.mark.parametrize("options", [dict(tokens=0), dict(tokens=1, batch=0), dict(tokens=1, length=0), dict(tokens=1, optimizer="sgd")])
