@@ -26,21 +26,20 @@ class PruningConfig:
     method: a name of `pruning.registry.entries("method")`; None is the usual one of the structure.
     sparsity: fraction, 0 <= s < 1, of the prunable weights (of the blocks, for structure "layers"). None is 0.5, or
         what the pattern or the budget says.
-    budget: how large the pruned model may be, as `pruning.budget` reads it, in place of a sparsity: it is met to within
-        the rounding of one row in each projection. With both, they must say the same.
     pattern: "unstructured" (with ":row", ":layer" or ":global", what is compared), "block:RxC" (rectangles of outputs
         by inputs), or "N:M" (N kept of every M consecutive inputs), which fixes the sparsity at 1 - N/M.
     structure: "none" (single weights) or "layers" (whole blocks); None is the structure the method is for.
     calibration: "embedded", "self", a text file or a Hub data set; read only if the method needs it.
     samples, sequence_length: how many windows of how many tokens; None is the model's context, at most 2048 tokens.
     seed: decides the calibration windows, and nothing else.
+    budget: how large the pruned model may be, as `pruning.budget` reads it, in place of a sparsity: it is met to within
+        the rounding of one row in each projection. With both, they must say the same.
 
     Raises RequestError for a value outside its range, an unknown name, or settings that contradict each other.
     """
 
     method: str | None = None
     sparsity: float | None = None
-    budget: str | None = None
     pattern: str = "unstructured"
     structure: str | None = None
     allocation: str = "uniform"
@@ -51,6 +50,7 @@ class PruningConfig:
     sequence_length: int | None = None
     recover: str = "none"
     seed: int = 0
+    budget: str | None = None
 
     def __post_init__(self) -> None:
         if self.structure is None:

@@ -37,10 +37,10 @@ def build_choices(desk: Desk) -> gr.HTML:
             min_width=150, elem_id="method",
         )  # fmt: skip
         sparsity = gr.Slider(
-            5, 95, value=50, step=5, label=label("sparsity"), scale=3, min_width=200, elem_id="sparsity"
+            5, 95, value=50, step=5, label=label("sparsity"), scale=2, min_width=180, elem_id="sparsity"
         )
         pattern = gr.Dropdown(
-            list(first.patterns), value=UNSTRUCTURED, label=label("pattern"), filterable=False, scale=2, min_width=150,
+            list(first.patterns), value=UNSTRUCTURED, label=label("pattern"), filterable=False, scale=3, min_width=190,
             elem_id="pattern",
         )  # fmt: skip
         solver = gr.Dropdown(
@@ -65,11 +65,11 @@ def build_choices(desk: Desk) -> gr.HTML:
                 choices=list(chosen.solvers),
                 value=solver_name if solver_name in chosen.solvers else NO_SOLVER,
             ),
-            hint: note(hint_text(chosen, kept, words_of(request)), "quiet"),
+            hint: note(hint_text(chosen, kept, solver_name, words_of(request)), "quiet"),
         }
 
     shaped = [sparsity, pattern, solver, hint]
-    gr.on([method.input, pattern.input], adapt, [method, pattern, solver], shaped, queue=False, **PRIVATE)
+    gr.on([method.input, pattern.input, solver.input], adapt, [method, pattern, solver], shaped, queue=False, **PRIVATE)
 
     def run(words: Words, stop: threading.Event, now: Visit, name: str, *chosen: Any) -> Iterator[Updates | None]:
         settings = settings_of(methods, *chosen)
@@ -166,11 +166,13 @@ def first_visit(engine: Engine, now: Visit) -> Visit:
     return replace(now, model=model, twin=twin.key if twin else "")
 
 
-def hint_text(method: Method, pattern: str, words: Words) -> str:
-    """One line about the method, and what its pattern fixes."""
+def hint_text(method: Method, pattern: str, solver: str, words: Words) -> str:
+    """What the method does, what its pattern fixes, and what the solver does."""
+    parts = [method.summary]
     share = pattern_sparsity(pattern) if method.patterns else None
-    if share is None:
-        return method.summary
-    kept, _, of = pattern.partition(":")
-    fixed = words("pattern_fixes", pattern=pattern, kept=kept, of=of, percent=format_percent(share, 0))
-    return f"{method.summary} {fixed}"
+    if share is not None:
+        kept, _, of = pattern.partition(":")
+        parts.append(words("pattern_fixes", pattern=pattern, kept=kept, of=of, percent=format_percent(share, 0)))
+    if solver != NO_SOLVER and solver in method.solvers:
+        parts.append(f"{solver}: {method.solvers[solver]}")
+    return " ".join(parts)

@@ -3,8 +3,8 @@
 The page knows nothing else about models, so that its tests can put a small engine of their own in its place.
 """
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from evals.measurement import Measurement
@@ -23,14 +23,14 @@ NO_SOLVER = "none"  # the weights that stay keep their values
 class Method:
     """A pruning method to choose: its name, its one line, the structure it removes, the patterns and solvers it takes.
 
-    `solvers` are those that can work with its scores, `none` first.
+    `solvers` are those that can work with its scores, each with its one line, `none` first.
     """
 
     name: str
     summary: str
     structure: str
     patterns: tuple[str, ...]  # empty for a method that removes whole blocks: it has no pattern
-    solvers: tuple[str, ...] = (NO_SOLVER,)
+    solvers: Mapping[str, str] = field(default_factory=lambda: {NO_SOLVER: ""})
 
 
 @dataclass(frozen=True)

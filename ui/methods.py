@@ -19,7 +19,9 @@ def methods_of_registry() -> tuple[Method, ...]:
         if entry.kind != "method":
             continue
         if entry.structure == "none":
-            fitting = tuple(solver.name for solver in solvers if solver.methods is None or entry.name in solver.methods)
+            fitting = {
+                solver.name: solver.summary for solver in solvers if solver.methods is None or entry.name in solver.methods
+            }
             methods.append(Method(entry.name, entry.summary, entry.structure, patterns, fitting))
         else:
             methods.append(Method(entry.name, entry.summary, entry.structure, ()))
