@@ -30,14 +30,14 @@ def build_choices(desk: Desk) -> gr.HTML:
     with gr.Row(elem_classes="choices", equal_height=True):
         model = gr.Dropdown(
             engine.choices(), value=engine.default_model, label=label("model_free" if engine.free_choice else "model"),
-            allow_custom_value=engine.free_choice, scale=3, min_width=220, elem_id="model",
+            allow_custom_value=engine.free_choice, scale=2, min_width=190, elem_id="model",
         )  # fmt: skip
         method = gr.Dropdown(
             [m.name for m in methods], value=first.name, label=label("method"), filterable=False, scale=2,
             min_width=150, elem_id="method",
         )  # fmt: skip
         sparsity = gr.Slider(
-            5, 95, value=50, step=5, label=label("sparsity"), scale=2, min_width=180, elem_id="sparsity"
+            5, 95, value=50, step=5, label=label("sparsity"), scale=3, min_width=210, elem_id="sparsity"
         )
         pattern = gr.Dropdown(
             list(first.patterns), value=UNSTRUCTURED, label=label("pattern"), filterable=False, scale=3, min_width=190,

@@ -1,0 +1,128 @@
+"""Recovery of a pruned model with and without a teacher, on the same windows and for the same time.
+
+    python benchmarks/distillation.py --source DATA [--minutes 4] [--sparsity 0.34] [--temperature 2] [--hard 0.5]
+
+The dense embedded model is the teacher; its twin without a share of its layers is the student. Two copies of the
+student are trained on the fine-tuning mixture, in the same order of windows and for the same wall-clock minutes: one on
+the next token alone, one on the teacher's distribution, too, whose forward passes are part of its time. Dense, pruned
+and recovered models are then measured on the first held-out Wikipedia windows (perplexity; differences paired by
+window) and on SST-2 test (accuracy; differences paired by sentence). `--corpus` is the folder of the pretraining
+stream. Stores benchmarks/results/distillation/results.json.
+"""
+
+import argparse
+import copy
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+
+from evals import statistics
+from evals.data import Text
+from evals.environment import environment
+from evals.measurement import Measurement
+from evals.perplexity import Scored, compare, score, summarise
+from evals.statistics import Estimate
+from models import load
+from models.files import write_json
+from models.loading import Loaded
+from models.progress import terminal_bar
+from pruning import PruningConfig, prune
+from training.corpus import Corpus
+from training.distillation import Distillation
+from training.finetune import mixed_windows
+from training.loop import TrainingConfig, token_loss, train
+from training.mixture import Mixture
+from training.sources import Review, open_text, read_sst2
+from training.validation import predict_labels
+
+OUT = Path(__file__).parent / "results" / "distillation"
+WINDOWS = 400  # of the held-out articles
+LEARNING_RATE = 1e-3
+FASTEST = 5  # steps a second that no run exceeds: so many windows are made
+MIXTURE = Mixture(pretraining_share=0.5)
+
+
+def measured(loaded: Loaded, text: Text, reviews: list[Review]) -> tuple[Scored, np.ndarray]:
+    """The held-out text scored, and whether each review's label was found [n]."""
+    labels = predict_labels(loaded.model, loaded.tokenizer, [review.text for review in reviews], 512)
+    correct = labels == np.array([review.label for review in reviews])
+    return score(loaded, text, most=WINDOWS), correct.astype(float)
+
+
+def short(estimate: Estimate | Measurement) -> dict:
+    """A number with its spread, as JSON."""
+    return {"value": estimate.value, "interval": estimate.interval, "n": estimate.n}
+
+
+def main() -> None:
+    """Prunes, trains, measures, prints and stores."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--source", type=Path, required=True, help="folder of the texts")
+    parser.add_argument("--corpus", type=Path, required=True, help="folder that `training data` made")
+    parser.add_argument("--minutes", type=float, default=4)
+    parser.add_argument("--sparsity", type=float, default=0.34)
+    parser.add_argument("--temperature", type=float, default=2.0)
+    parser.add_argument("--hard", type=float, default=0.5)
+    options = parser.parse_args()
+
+    with open_text(options.source / "wikipedia_en_2015/heldout.jsonl.gz") as file:
+        text = Text("wikipedia_heldout", "\n\n".join(json.loads(line)["text"] for line in file))
+    reviews = list(read_sst2(options.source / "sst2_glue/test.tsv.gz"))
+    dense = load("embedded", dtype="float32")
+    twin = dense._replace(model=copy.deepcopy(dense.model))
+    prune(twin.model, twin.tokenizer, PruningConfig(structure="layers", sparsity=options.sparsity), undoable=False)
+    config = TrainingConfig(tokens=10**9, learning_rate=LEARNING_RATE, minutes=options.minutes)
+    most = round(options.minutes * 60 * FASTEST * config.batch)
+    windows, _ = mixed_windows(options.source, Corpus(options.corpus), config, MIXTURE, most=most)
+    losses = {
+        "next token": token_loss,
+        "distilled": Distillation(dense.model, options.temperature, options.hard),
+    }
+    outcomes = {"dense": measured(dense, text, reviews), "pruned": measured(twin, text, reviews)}
+    trained = {}
+    for name, loss in losses.items():
+        student = twin._replace(model=copy.deepcopy(twin.model))
+        record = train(student.model, iter(windows), config, progress=terminal_bar(), loss=loss)
+        trained[name] = {"steps": record.step, "seconds": record.seconds, "losses": record.losses}
+        outcomes[name] = measured(student, text, reviews)
+    results: dict[str, dict] = {
+        name: {
+            "perplexity": short(summarise(scored)[0]),
+            "sst2_accuracy": short(statistics.mean(correct)),
+            **trained.get(name, {}),
+        }
+        for name, (scored, correct) in outcomes.items()
+    }
+    (plain, plain_correct), (taught, taught_correct) = outcomes["next token"], outcomes["distilled"]
+    results["distilled over next token"] = {
+        "perplexity_ratio": short(compare(plain, taught)[1]),
+        "sst2_accuracy_difference": short(statistics.paired_difference(plain_correct, taught_correct)),
+    }
+    document = {
+        "schema_version": 1,
+        "command": " ".join(sys.argv),
+        "environment": environment(),
+        "protocol": {
+            "teacher": "embedded",
+            "student": {"structure": "layers", "sparsity": options.sparsity, "layers": len(twin.model.model.layers)},
+            "minutes": options.minutes,
+            "temperature": options.temperature,
+            "hard": options.hard,
+            "training": asdict(config),
+            "mixture": asdict(MIXTURE),
+            "heldout_windows": WINDOWS,
+        },
+        "results": results,
+    }
+    write_json(OUT / "results.json", document)
+    print(json.dumps(results, indent=1))
+
+
+if __name__ == "__main__":
+    main()
