@@ -1,7 +1,6 @@
 """The optimizers: Muon for the matrices inside the decoder blocks and AdamW for the rest, or AdamW for all."""
 
 import warnings
-from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -28,12 +27,3 @@ def make_optimizers(
             warnings.warn(f"torch {torch.__version__} has no Muon: AdamW trains the matrices, too.", stacklevel=2)
         first = torch.optim.AdamW(matrices, weight_decay=weight_decay, **adam)
     return [first, torch.optim.AdamW(others, weight_decay=0.0, **adam)]
-
-
-def linear_schedule(warm_up: float) -> Callable[[float], float]:
-    """The learning rate's factor at a fraction of the run: up from 0 over `warm_up`, then straight down to 0."""
-
-    def factor(fraction: float) -> float:
-        return min(fraction / warm_up, (1 - fraction) / (1 - warm_up)) if warm_up else 1 - fraction
-
-    return factor

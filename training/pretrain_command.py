@@ -1,12 +1,21 @@
 """The command `pretrain`: a new model from a corpus. Imports nothing heavy until it runs."""
 
+from training.architecture import SHAPES
 from training.run_options import add_run_options, read_run_options
 
 
 def add_to(stages):
     """Adds the command to the stages of `python -m training`, and returns its parser."""
-    pretrain = stages.add_parser("pretrain", help="train a new model on a corpus")
+    pretrain = stages.add_parser(
+        "pretrain",
+        help="train a new model on a corpus",
+        epilog="On several devices: accelerate launch --num_processes N [--cpu] -m training pretrain ...",
+    )
     pretrain.add_argument("--tokens", type=float, default=15e6, help="tokens to train on (default 15e6)")
+    pretrain.add_argument("--shape", choices=SHAPES, default="6M", help="size of the model (default 6M)")
+    pretrain.add_argument(
+        "--validate-every", type=int, metavar="STEPS", help="keep the corpus's end back and measure the loss on it"
+    )
     add_run_options(pretrain, learning_rate=5e-3)
     pretrain.set_defaults(run=run)
     return pretrain
@@ -14,10 +23,13 @@ def add_to(stages):
 
 def run(options) -> None:
     """`pretrain`, with the options parsed."""
+    from accelerate import PartialState
+
     from models.progress import terminal_bar
     from training.corpus import Corpus
     from training.pretrain import pretrain
 
-    config, device = read_run_options(options, int(options.tokens))
-    record = pretrain(Corpus(options.corpus), options.out, config, device, terminal_bar())
-    print(f"{options.out}: loss {record.losses[-1][1]:.3f} nats a token after {record.step} steps")
+    config, device = read_run_options(options, int(options.tokens), options.validate_every)
+    record = pretrain(Corpus(options.corpus), options.out, config, device, terminal_bar(), options.shape)
+    if PartialState().is_main_process:
+        print(f"{options.out}: loss {record.losses[-1][1]:.3f} nats a token after {record.step} steps")

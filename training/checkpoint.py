@@ -1,0 +1,42 @@
+"""Checkpoints: the whole state of a training run in one file, written whole or not at all."""
+
+import pickle
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from models.errors import RequestError
+from models.files import new_file
+
+
+def save_checkpoint(
+    path: Path, model: nn.Module, optimizers: list[torch.optim.Optimizer], state: dict, options: dict
+) -> None:
+    """Saves weights, optimizers, where the run stands (`state`) and what it was asked for (`options`), both JSON types."""
+    content = {
+        "model": model.state_dict(),
+        "optimizers": [optimizer.state_dict() for optimizer in optimizers],
+        "state": state,
+        "options": options,
+    }
+    with new_file(path) as temporary:
+        torch.save(content, temporary)
+
+
+def load_checkpoint(path: Path, model: nn.Module, optimizers: list[torch.optim.Optimizer], options: dict) -> dict:
+    """Puts the saved weights and optimizers in place and returns the saved state.
+
+    Raises RequestError if the file is no checkpoint, or one of a run with other options.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        same = content["options"] == options
+    except (RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError):
+        raise RequestError(f"{path} is not a checkpoint of this program: remove it to begin anew.") from None
+    if not same:
+        raise RequestError(f"{path} is the checkpoint of a run with other options: remove it, or use the same ones.")
+    model.load_state_dict(content["model"])
+    for optimizer, saved in zip(optimizers, content["optimizers"], strict=True):
+        optimizer.load_state_dict(saved)
+    return content["state"]
