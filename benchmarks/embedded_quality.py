@@ -1,143 +1,84 @@
 """What the embedded model can do, on texts that it was never trained on.
 
-    python benchmarks/embedded_quality.py --source DATA [--model embedded]
+    python benchmarks/embedded_quality.py --source DATA [--model embedded] [--out FOLDER] [--quick]
 
-`DATA` is the folder of `training/README.md`; of it this reads the held-out Wikipedia articles, WikiText-2 test, SST-2
-test, and the SQuAD articles that training keeps back. Stores benchmarks/results/embedded_quality/results.json, from
-which `benchmarks/publish.py` fills the model card.
+`DATA` is the folder of `training/README.md`, with the test sets below it: the held-out Wikipedia articles, WikiText-2
+test, BLiMP, LAMBADA, SST-2 test, and the review sentences and SQuAD articles that training keeps back. Each group of
+measures is a file of benchmarks/quality/. Stores results.json under benchmarks/results/embedded_quality/, from which
+`benchmarks/publish.py` fills the model card; any other model, and a quick look, needs a folder of its own (--out).
 """
 
 import argparse
-import json
 import sys
-from collections.abc import Iterator
-from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
-
-import numpy as np
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from evals.answers import exact_match, token_f1
-from evals.contenders import Contenders
-from evals.data import Text
-from evals.environment import environment
-from evals.likelihood import score_choices
-from evals.measurement import Measurement
-from evals.perplexity import perplexity
-from evals.results import SCHEMA_VERSION, Result, write_results
-from evals.statistics import mean
-from models import Loaded
-from models.command import add_debug, finish
-from models.decoding import Generation
-from models.progress import Progress, part, terminal_bar
-from models.sampling import Sampling
-from training.formats import SENTIMENT_LABELS, STOP, classification_prompt, completion, question_prompt
-from training.instructions import passages, reviews
-from training.sources import Review, open_text, read_sst2
+from models.command import Parser, add_debug, finish
+from models.errors import RequestError
 
 OUT = Path(__file__).parent / "results" / "embedded_quality"
-ANSWER_TOKENS = 32
-QUESTIONS_PER_PASSAGE = 2
-PROMPTS = (
-    "The city lies on the river",
-    "In the nineteenth century, the railway",
-    "She opened the door and",
-    "The species is found in",
-)
 
 
-def language(loaded: Loaded, root: Path, progress: Progress) -> Iterator[Measurement]:
-    """Perplexity and bits per byte on the held-out Wikipedia articles and on WikiText-2 test (raw)."""
-    with open_text(root / "wikipedia_en_2015/heldout.jsonl.gz") as file:
-        wikipedia = "\n\n".join(json.loads(line)["text"] for line in file)
-    with open_text(root / "wikitext2/wiki.test.raw.gz") as file:
-        wikitext = file.read()
-    texts = (Text("wikipedia_heldout", wikipedia), Text("wikitext2_test_raw", wikitext))
-    for number, text in enumerate(texts):
-        for measured in perplexity(loaded, text, progress=part(progress, number / 2, (number + 1) / 2)):
-            yield replace(measured, metric=f"{text.id} {measured.metric}")
+def destination(options: argparse.Namespace) -> Path:
+    """Where the results go. RequestError where they would pass for the embedded model's."""
+    published = options.model == "embedded" and not options.quick
+    if options.out is None and not published:
+        raise RequestError("--out is missing: only the whole measurement of `embedded` has a place of its own.")
+    out = options.out or OUT
+    if not published and out.resolve() == OUT.resolve():
+        raise RequestError(f"{out} holds the published results of `embedded`: choose another folder.")
+    return out
 
 
-def sentiment(loaded: Loaded, root: Path, progress: Progress) -> Iterator[Measurement]:
-    """Accuracy on SST-2 test and on the review sentences kept back, by the log-likelihood of the two label words."""
-    sets = {"sst2_test": list(read_sst2(root / "sst2_glue/test.tsv.gz")), "uci_heldout": list(reviews(root, held_out=True))}
-    for number, (name, rows) in enumerate(sets.items()):
-        correct = [classified(loaded, review, part(progress, number / 2, (number + 1) / 2)) for review in rows]
-        yield averaged(f"{name} accuracy", correct, {"name": "log-likelihood of the label word"})
-
-
-def classified(loaded: Loaded, review: Review, progress: Progress) -> float:
-    """1.0 if the label word of the review is the likelier one."""
-    progress(0.0, "reviews")
-    choices = [completion(label) for label in SENTIMENT_LABELS]
-    scores = score_choices(loaded.model, loaded.tokenizer, classification_prompt(review.text), choices)
-    return float(np.argmax([score.log_likelihood for score in scores]) == review.label)
-
-
-def questions(loaded: Loaded, root: Path, progress: Progress) -> Iterator[Measurement]:
-    """SQuAD exact match and F1 on the articles kept back: the first questions of each paragraph, greedy answers."""
-    asked = [(p.context, *q) for p in passages(root, held_out=True) for q in p.questions[:QUESTIONS_PER_PASSAGE]]
-    room = loaded.description.context - ANSWER_TOKENS
-    exact, f1 = [], []
-    for number, (context, question, references) in enumerate(asked):
-        progress(number / len(asked), "questions")
-        prompt = loaded.tokenizer(question_prompt(context, question), verbose=False)["input_ids"]
-        # A context that is too long for the model counts as a wrong answer: leaving it out would flatter.
-        answer = write(loaded, prompt, ANSWER_TOKENS, STOP) if len(prompt) <= room else ""
-        exact.append(exact_match(answer, references))
-        f1.append(token_f1(answer, references))
-    yield averaged("squad_heldout exact_match", exact, {"name": "greedy"})
-    yield averaged("squad_heldout f1", f1, {"name": "greedy"})
-
-
-def write(loaded: Loaded, prompt: str | list[int], tokens: int, *stop: str) -> str:
-    """What the model writes on, greedily."""
-    return Generation(loaded.model, loaded.tokenizer, prompt, Sampling(tokens, stop=stop)).run().text
-
-
-def averaged(metric: str, values: list[float], protocol: dict) -> Measurement:
-    """The mean of scores in 0..1 with its 95 % interval."""
-    estimate = mean(np.array(values))
-    return Measurement(metric, estimate.value, "", estimate.interval, estimate.stderr, estimate.n, protocol)
-
-
-def measure(model: str, root: Path) -> None:
+def measure(options: argparse.Namespace) -> None:
     """Measures and stores."""
-    contenders = Contenders([model])
-    (loaded,) = contenders.hold(model)
+    out, source = destination(options), options.source
+    from benchmarks.quality import grammar, language, last_words, questions, sentiment
+    from benchmarks.quality.samples import samples
+    from evals.contenders import Contenders
+    from evals.environment import environment
+    from evals.results import SCHEMA_VERSION, Result, write_results
+    from models.progress import part, terminal_bar
+
+    groups = {each.__name__.rpartition(".")[2]: each for each in (language, grammar, last_words, sentiment, questions)}
+    if missing := [file for group in groups.values() for file in group.FILES if not (source / file).is_file()]:
+        raise RequestError(f"{source / missing[0]} does not exist: --source must name the folder that holds {missing[0]}.")
+    contenders = Contenders([options.model])
+    (loaded,) = contenders.hold(options.model)
     progress = terminal_bar()
-    groups = {"language": language, "sentiment": sentiment, "questions": questions}
     results = []
-    for number, (group, run) in enumerate(groups.items()):
+    for number, (name, group) in enumerate(groups.items()):
         share = part(progress, number / len(groups), (number + 1) / len(groups))
-        for measured in run(loaded, root, share):
-            results.append(Result(model, group, measured).as_dict())
-            print(f"{measured.metric:36} {measured}  (n = {measured.n})", flush=True)
+        for measured in group.measure(loaded, source, options.quick, share):
+            results.append(Result(options.model, name, measured).as_dict())
+            print(f"{measured.metric:48} {measured}  (n = {measured.n})", flush=True)
     document = {
         "schema_version": SCHEMA_VERSION,
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "command": f"python benchmarks/embedded_quality.py --source DATA --model {model}",
+        "command": f"python benchmarks/embedded_quality.py --source DATA --model {options.model}{' --quick' * options.quick}",
         "environment": environment(),
-        "settings": {"metrics": list(groups)},
-        "models": [contenders.record(model)],
+        "settings": {"metrics": list(groups), "quick": options.quick},
+        "models": [contenders.record(options.model)],
         "results": results,
         "notes": [],
-        "samples": {prompt: write(loaded, prompt, 60) for prompt in PROMPTS},
+        "samples": samples(loaded, source),
     }
-    write_results(OUT, document)
+    progress(1.0, f"stored {write_results(out, document)}")
 
 
 def main() -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--source", type=Path, required=True, help="folder of the texts")
-    parser.add_argument("--model", default="embedded")
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--source", type=Path, required=True, metavar="DATA", help="folder of the texts")
+    parser.add_argument("--model", default="embedded", help="`embedded`, a folder, or a Hub id")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="where results.json goes (must be given for another model)")
+    parser.add_argument("--quick", action="store_true", help="a few hundred examples of each set; needs --out")
     add_debug(parser)
     options = parser.parse_args()
-    return finish(lambda: measure(options.model, options.source), options.debug)
+    return finish(lambda: measure(options), options.debug)
 
 
 if __name__ == "__main__":
