@@ -38,9 +38,8 @@ def sparsegpt(problem: Problem) -> Solution:
     dead = gram.diagonal() == 0
     dense = problem.weight.masked_fill(dead, 0).t().contiguous()  # [C, R]: a column is one run of memory
     fitted, keep = _sweep(dense, factor, span, choose)
-    fitted[dead] = problem.weight.t()[dead]
-    fitted.masked_fill_(~keep, 0)
-    return Solution(fitted.t().contiguous(), keep.t().contiguous(), damped.warnings)
+    fitted[dead] = problem.weight.t()[dead].masked_fill(~keep[dead], 0)
+    return Solution(fitted.t(), keep.t(), damped.warnings)
 
 
 # What stays of some columns [k, R], given their updated weights over U_jj, [k, R], and the index of the first.

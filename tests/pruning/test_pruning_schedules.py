@@ -53,7 +53,7 @@ def test_what_went_in_a_step_stays_gone(rows, columns, sparsity, pattern, pair, 
     job = SimpleNamespace(
         config=SimpleNamespace(schedule="gradual", method=pair[0]),
         method=method,
-        solver=SimpleNamespace(implementation=remember),
+        solver=SimpleNamespace(implementation=remember, chooses=find("solver", pair[1]).chooses),
     )
     target = Target(PruningConfig(pattern=pattern).parsed_pattern(), sparsity, "row")
     last = solve(job, weight, target, {"gram": inputs.t() @ inputs, "column_norms": inputs.double().norm(dim=0)})
