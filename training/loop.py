@@ -17,6 +17,7 @@ from torch import nn
 
 from models.errors import EspalierError, RequestError
 from models.progress import Progress, silent
+from training.attention import attention_for
 from training.checkpoint import load_checkpoint, save_checkpoint
 from training.loss import Loss, token_loss
 from training.optimizer import OPTIMIZERS, make_optimizers
@@ -108,24 +109,25 @@ def train(
     windows = itertools.islice(windows, state.step * config.step_windows, None)
     model.train()
     began = time.monotonic() - state.seconds
-    while state.fraction < 1:
-        _seed(config.seed, state.step, processes.index)
-        _set_rates(optimizers, peaks, rate_factor(config.schedule, config.warm_up, state.fraction))
-        step = [next(windows) for _ in range(config.step_windows)]
-        value = _accumulate(shared, loss, step, processes)
-        nn.utils.clip_grad_norm_(model.parameters(), config.clip)
-        for optimizer in optimizers:
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-        value, seconds = processes.agree(float(value), time.monotonic() - began)
-        if not np.isfinite(value):
-            raise EspalierError(f"The loss became {value} at step {state.step}: use a lower --learning-rate.")
-        _record(state, value, seconds, config, record_every)
-        if validation and config.validate_every and (state.step % config.validate_every == 0 or state.fraction >= 1):
-            state.validation.append((state.step * config.step_tokens, _validate(model, loss, validation, processes)))
-        progress(min(state.fraction, 1.0), _message(state, config))
-        if checkpoint and processes.is_main and state.step % config.checkpoint_every == 0:
-            save_checkpoint(checkpoint, model, optimizers, asdict(state), asdict(config))
+    with attention_for(model):
+        while state.fraction < 1:
+            _seed(config.seed, state.step, processes.index)
+            _set_rates(optimizers, peaks, rate_factor(config.schedule, config.warm_up, state.fraction))
+            step = [next(windows) for _ in range(config.step_windows)]
+            value = _accumulate(shared, loss, step, processes)
+            nn.utils.clip_grad_norm_(model.parameters(), config.clip)
+            for optimizer in optimizers:
+                optimizer.step()
+                optimizer.zero_grad(set_to_none=True)
+            value, seconds = processes.agree(float(value), time.monotonic() - began)
+            if not np.isfinite(value):
+                raise EspalierError(f"The loss became {value} at step {state.step}: use a lower --learning-rate.")
+            _record(state, value, seconds, config, record_every)
+            if validation and config.validate_every and (state.step % config.validate_every == 0 or state.fraction >= 1):
+                state.validation.append((state.step * config.step_tokens, _validate(model, loss, validation, processes)))
+            progress(min(state.fraction, 1.0), _message(state, config))
+            if checkpoint and processes.is_main and state.step % config.checkpoint_every == 0:
+                save_checkpoint(checkpoint, model, optimizers, asdict(state), asdict(config))
     model.eval()
     if checkpoint and processes.is_main:
         checkpoint.unlink(missing_ok=True)
