@@ -2,7 +2,7 @@
 
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
@@ -16,7 +16,7 @@ from models.quiet import quiet_transformers
 from training.corpus import Corpus
 from training.loop import Progression, TrainingConfig, Window, train
 from training.mixture import Mixture, mixed_examples
-from training.packing import encode_example, pack
+from training.packing import Encoded, encode_example, pack
 from training.pretrain import run_record, save_trained, whole_windows
 from training.tasks import Task
 
@@ -40,7 +40,7 @@ def finetune(
     history = read_json(pretrained / "training.json")
     model = load_pretrained(pretrained, device)
     windows, counts = mixed_windows(root, corpus, config, mixture)
-    config = replace(config, tokens=len(windows) // config.batch * config.batch * config.length)
+    config = replace(config, tokens=max(len(windows) // config.step_windows, 1) * config.step_tokens)
     checkpoint = out.with_name(f"{out.name}.checkpoint")
     record = train(model, iter(windows), config, checkpoint, progress)
     data = {"mixture": asdict(mixture), "examples": counts, "windows": len(windows)} | (facts or {})
@@ -60,18 +60,27 @@ def mixed_windows(
     config: TrainingConfig,
     mixture: Mixture,
     keep: Callable[[Task, str], bool] | None = None,
+    most: int | None = None,
 ) -> tuple[list[Window], dict[str, int]]:
-    """All windows of a fine-tuning run in the order in which they are trained on, and the examples of each task."""
+    """The windows of a fine-tuning run in the order in which they are trained on, and each task's examples.
+
+    `most` stops at so many windows, which then are a random part of the whole mixture.
+    """
     generator = random.Random(config.seed)
     tokenizer = corpus.tokenizer
-    counts: Counter[str] = Counter()
-    examples = []
-    for name, example in mixed_examples(mixture, root, generator, keep):
-        counts[name] += 1
-        examples.append(encode_example(example, tokenizer, mixture.prompt_weight))
+    examples = list(mixed_examples(mixture, root, generator, keep))
     generator.shuffle(examples)
-    windows = list(pack(examples, config.length, tokenizer.pad_token_id))
-    old = round(len(windows) * mixture.pretraining_share / (1 - mixture.pretraining_share))
+    counts: Counter[str] = Counter()
+
+    def encoded() -> Iterator[Encoded]:
+        for name, example in examples:
+            counts[name] += 1
+            yield encode_example(example, tokenizer, mixture.prompt_weight)
+
+    share = mixture.pretraining_share
+    new = None if most is None else round(most * (1 - share))
+    windows = list(islice(pack(encoded(), config.length, tokenizer.pad_token_id), new))
+    old = round(len(windows) * share / (1 - share))
     # Another seed than pretraining's: the stream is longer than what was read of it, so most of these are new.
     windows += islice(whole_windows(corpus, replace(config, seed=config.seed + 1)), old)
     generator.shuffle(windows)

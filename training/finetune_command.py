@@ -1,7 +1,10 @@
 """The command `finetune`: a pretrained model learns the prompt formats. Imports nothing heavy until it runs."""
 
+from dataclasses import replace
 from pathlib import Path
 
+from models.errors import RequestError
+from models.files import refuse_existing
 from training.mixture import EPOCHS, Mixture, read_epochs
 from training.run_options import add_run_options, read_run_options
 from training.tasks import tasks
@@ -30,6 +33,14 @@ def add_to(stages):
     finetune.add_argument(
         "--prompt-weight", type=float, default=weight, help=f"of a prompt token in the loss (default {weight})"
     )
+    finetune.add_argument(
+        "--search",
+        type=int,
+        default=0,
+        metavar="TRIALS",
+        help="first search learning rate and mixture in so many short runs, kept in OUT.search.db (default none)",
+    )
+    finetune.add_argument("--trial-tokens", type=float, default=3e5, help="tokens of a short run (default 3e5)")
     add_run_options(finetune, learning_rate=1.5e-3)
     finetune.set_defaults(run=run)
     return finetune
@@ -40,10 +51,21 @@ def run(options) -> None:
     from models.progress import terminal_bar
     from training.corpus import Corpus
     from training.finetune import finetune
+    from training.search import search
 
     mixture = Mixture(read_epochs(options.epochs), options.pretraining_share, options.prompt_weight)
-    config, device = read_run_options(options, tokens=1)  # the mixture decides how many
-    record = finetune(
-        options.model, Corpus(options.corpus), options.source, options.out, config, mixture, device, terminal_bar()
-    )
+    if options.search < 0 or options.trial_tokens < 1:
+        raise RequestError("A search needs 1 trial or more, and a trial 1 token or more.")
+    refuse_existing(options.out)
+    config, device = read_run_options(options, tokens=int(options.trial_tokens))  # the mixture decides the full run's
+    corpus, facts, progress = Corpus(options.corpus), {}, terminal_bar()
+    if options.search:
+        study = options.out.with_name(f"{options.out.name}.search.db")
+        choice, trials = search(
+            options.model, corpus, options.source, study, config, mixture, options.search, device, progress
+        )
+        config, mixture = replace(config, learning_rate=choice.learning_rate), choice.mixture
+        facts = {"search": trials}
+        print(f"{study}: the best of {len(trials)} trials has a learning rate of {config.learning_rate:.3g}, {mixture}")
+    record = finetune(options.model, corpus, options.source, options.out, config, mixture, device, progress, facts)
     print(f"{options.out}: loss {record.losses[-1][1]:.3f} nats a weighted token after {record.step} steps")

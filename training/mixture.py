@@ -6,13 +6,22 @@ Imports nothing heavy: the command line reads its defaults from here.
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 
 from models.errors import RequestError
 from training.instructions import Example
 from training.tasks import Task, tasks
 
-EPOCHS = {"phrases": 1.0, "reviews": 3.0, "questions": 3.0, "unanswerable": 0.25, "cloze": 1.0, "headline": 0.25}
+EPOCHS = {
+    "phrases": 1.0,
+    "reviews": 3.0,
+    "augmented": 0.0,
+    "questions": 3.0,
+    "unanswerable": 0.25,
+    "cloze": 1.0,
+    "headline": 0.25,
+}
 
 
 @dataclass(frozen=True)
@@ -31,7 +40,7 @@ class Mixture:
     def __post_init__(self) -> None:
         if unknown := set(self.epochs) - set(tasks()):
             raise RequestError(f"Unknown task {sorted(unknown)[0]!r}: use {', '.join(tasks())}.")
-        if not any(self.epochs.values()) or min(self.epochs.values()) < 0:
+        if not any(self.epochs.values()) or not all(0 <= epochs < inf for epochs in self.epochs.values()):
             raise RequestError("Epochs must be 0 or more, and above 0 for at least one task.")
         if not 0 <= self.pretraining_share < 1 or not 0 <= self.prompt_weight <= 1:
             raise RequestError("The share of pretraining windows must be below 1, the weight of a prompt at most 1.")

@@ -14,7 +14,7 @@ from training.held_out import is_held_out
 from training.instructions import passages, reviews
 from training.packing import encode_example, pack
 from training.sources import UNANSWERABLE, Passage, Review
-from training.tasks import cloze, headline, questions, sentiment, tasks
+from training.tasks import augmented, cloze, headline, questions, sentiment, tasks
 from training.tasks.articles import Paragraph, articles, sentences
 
 TITLES = [f"Article {number}" for number in range(40)]
@@ -124,6 +124,15 @@ def test_what_is_held_out_is_held_out_of_every_task(root):
     assert len(keys["questions"]) == 2 * len(keys["unanswerable"]), "only passages with an unanswerable question"
     assert set(keys["reviews"]) == kept_sentences and len(keys["phrases"]) == 60
     assert set(keys["cloze"]) == set(keys["headline"]) == set(TITLES)
+
+
+def test_augmented_reviews_keep_label_and_key(root):
+    originals = [Review(f"The number {n} phone works well and I like it {n} times.", n % 2) for n in range(40)]
+    copies = list(augmented.changed(originals, random.Random(0)))
+    assert [copy.label for copy in copies] == [review.label for review in originals]
+    assert sum(copy.text != review.text for copy, review in zip(copies, originals, strict=True)) > 20
+    keys = [key for key, _ in tasks()["augmented"].examples(root, random.Random(0))]
+    assert keys == [key for key, _ in tasks()["reviews"].examples(root, random.Random(0))]
 
 
 def test_held_out_and_training_parts_make_up_the_whole(root):

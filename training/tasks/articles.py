@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from training.documents import Broken
 from training.sources import PRETRAINING
 
 SHORTEST, LONGEST = 200, 1200  # characters of a paragraph that tells something and leaves room for questions
@@ -23,6 +24,8 @@ def articles(root: Path) -> Iterator[tuple[str, list[Paragraph]]]:
     """Title and paragraphs of each pretraining article that has any, in the order of the file."""
     wikipedia = PRETRAINING[0]
     for document in wikipedia.open(root):
+        if isinstance(document, Broken):
+            continue
         title, _, body = document.partition("\n")
         if paragraphs := list(_paragraphs(title, body)):
             yield title, paragraphs

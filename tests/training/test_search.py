@@ -1,0 +1,92 @@
+"""The search: what is judged is not trained on, a killed search goes on as an unbroken one, the best trial is chosen."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+from models.errors import Cancelled, RequestError
+from training import search as searching
+from training.held_out import is_held_out
+from training.loop import TrainingConfig
+from training.mixture import Mixture
+from training.search import SEARCHED_EPOCHS, judged, not_judged, search
+from training.tasks import tasks
+
+CONFIG = TrainingConfig(tokens=64, length=32, batch=1, learning_rate=1e-3)
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    """A search whose trials train nothing: the loss is how far the learning rate is from 2e-3."""
+    seen = []
+
+    class Judge:
+        def __init__(self, root, corpus, config):
+            pass
+
+        def __call__(self, model):
+            return {"reviews": abs(seen[-1] - 2e-3), "text": 1.0}
+
+    monkeypatch.setattr(searching, "Judge", Judge)
+    monkeypatch.setattr(searching, "load_pretrained", lambda *_: None)
+    monkeypatch.setattr(searching, "mixed_windows", lambda *_, **options: ([None] * options["most"], {}))
+    monkeypatch.setattr(searching, "train", lambda model, windows, config, progress: seen.append(config.learning_rate))
+    return seen
+
+
+def run(file, trials, progress=None, config=CONFIG):
+    return search(None, None, None, file, config, Mixture(), trials, progress=progress)
+
+
+def test_the_best_trial_is_chosen_and_the_first_is_what_was_asked_for(fake, tmp_path):
+    best, trials = run(tmp_path / "study.db", 8)
+    assert len(trials) == len(fake) == 8 and fake[0] == CONFIG.learning_rate
+    assert best.learning_rate == min(fake, key=lambda rate: abs(rate - 2e-3))
+    assert trials[0]["values"]["pretraining_share"] == Mixture().pretraining_share
+    assert all(trial["sum"] == pytest.approx(sum(trial["losses"].values())) for trial in trials)
+    assert all(low <= best.mixture.epochs[name] <= high for name, (low, high) in SEARCHED_EPOCHS.items())
+    assert best.mixture.epochs["phrases"] == Mixture().epochs["phrases"]
+    json.dumps(trials)
+
+
+def test_a_killed_search_goes_on_as_an_unbroken_one(fake, tmp_path, monkeypatch):
+    run(tmp_path / "unbroken.db", 7)
+    unbroken = list(fake)
+    fake.clear()
+    real = searching.train
+
+    def killed(*arguments, **options):
+        if len(fake) == 4:
+            raise Cancelled()
+        real(*arguments, **options)
+
+    monkeypatch.setattr(searching, "train", killed)
+    with pytest.raises(Cancelled):
+        run(tmp_path / "killed.db", 7)
+    monkeypatch.setattr(searching, "train", real)
+    run(tmp_path / "killed.db", 7)
+    assert fake == unbroken
+    run(tmp_path / "killed.db", 7)
+    assert fake == unbroken, "a finished search runs no more trials"
+
+
+def test_a_search_under_other_options_is_refused(fake, tmp_path):
+    run(tmp_path / "study.db", 1)
+    with pytest.raises(RequestError, match="other options"):
+        run(tmp_path / "study.db", 2, config=TrainingConfig(tokens=128, length=32, batch=1))
+
+
+def test_what_is_judged_is_neither_held_out_nor_trained_on():
+    found = tasks()
+    names = [f"name {number}" for number in range(2000)]
+    for task in (found["reviews"], found["questions"]):
+        aside = [name for name in names if judged(task, name)]
+        assert 150 < len(aside) < 350 and not any(not_judged(task, name) for name in aside)
+        assert {is_held_out(name, 6) for name in aside} == {True, False}, "the two splits are independent"
+    assert not any(judged(found["phrases"], name) for name in names)
+
+
+def test_too_few_texts_to_judge_by_are_refused(monkeypatch, tiny_tokenizer):
+    monkeypatch.setattr(searching, "mixed_examples", lambda *_, **__: iter(()))
+    with pytest.raises(RequestError, match="without --search"):
+        searching.Judge(None, SimpleNamespace(tokenizer=tiny_tokenizer), CONFIG)
