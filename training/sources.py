@@ -4,9 +4,7 @@
 documents or labelled examples one by one, so that memory does not grow with the corpus.
 """
 
-import gzip
 import json
-import lzma
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +12,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from models.errors import RequestError
+from training.documents import COMPRESSIONS, read_documents
 
 
 @dataclass(frozen=True)
@@ -25,12 +24,21 @@ class Source:
     licence: str
     read: Callable[[Path], Iterator[Any]]
 
-    def open(self, root: Path) -> Iterator[Any]:
-        """Yields the items of this source below `root`; RequestError if the file is not there."""
+    @property
+    def label(self) -> str:
+        """Its file as reports name it: below the data folder, or without the folder where it lies elsewhere."""
+        return Path(self.path).name if Path(self.path).is_absolute() else self.path
+
+    def file(self, root: Path) -> Path:
+        """Its file below `root`; RequestError if it is not there."""
         file = Path(root) / self.path
         if not file.exists():
             raise RequestError(f"{file} does not exist: --source must name the folder that holds {self.path}.")
-        return self.read(file)
+        return file
+
+    def open(self, root: Path) -> Iterator[Any]:
+        """Yields the items of this source below `root`; RequestError if the file is not there."""
+        return self.read(self.file(root))
 
 
 @dataclass(frozen=True)
@@ -52,32 +60,7 @@ class Passage:
 
 def open_text(path: Path) -> TextIO:
     """Opens a UTF-8 text file, plain or compressed (.gz, .xz), for reading."""
-    opener = {".gz": gzip.open, ".xz": lzma.open}.get(path.suffix, open)
-    return opener(path, "rt", encoding="utf-8")
-
-
-def read_wikipedia(path: Path) -> Iterator[str]:
-    """Articles, one a line of JSON: the title, then the text."""
-    with open_text(path) as file:
-        for line in file:
-            article = json.loads(line)
-            yield f"{article['title']}\n{article['text'].strip()}"
-
-
-def read_novels(path: Path, characters: int = 8000) -> Iterator[str]:
-    """Novels in pieces of about `characters`, cut at paragraphs, so that they mix with other documents."""
-    with open_text(path) as file:
-        for line in file:
-            piece: list[str] = []
-            size = 0
-            for paragraph in json.loads(line)["text"].split("\n\n"):
-                piece.append(paragraph.strip())
-                size += len(paragraph)
-                if size >= characters:
-                    yield "\n".join(piece)
-                    piece, size = [], 0
-            if piece:
-                yield "\n".join(piece)
+    return COMPRESSIONS.get(path.suffix, open)(path, "rt", encoding="utf-8")
 
 
 def read_sst2(path: Path) -> Iterator[Review]:
@@ -124,8 +107,13 @@ _JOINS = [(f" {mark}", mark) for mark in (",", ".", "!", "?", ";", ":", "'s", "n
 _JOINS += [("-lrb- ", "("), (" -rrb-", ")"), ("`` ", '"'), (" ''", '"'), ("$ ", "$")]
 
 PRETRAINING = (
-    Source("Wikipedia 2015", "wikipedia_en_2015/train.jsonl.xz", "CC BY-SA 3.0", read_wikipedia),
-    Source("Novels 1847-1922", "novels_en/novels.jsonl.xz", "public domain", read_novels),
+    Source(
+        "Wikipedia 2015",
+        "wikipedia_en_2015/train.jsonl.xz",
+        "CC BY-SA 3.0",
+        partial(read_documents, fields=("title", "text")),
+    ),
+    Source("Novels 1847-1922", "novels_en/novels.jsonl.xz", "public domain", read_documents),
 )
 SENTIMENT = (
     Source("SST-2", "sst2_glue/train.tsv.gz", "research use, no explicit licence", read_sst2),

@@ -3,6 +3,7 @@
 import gzip
 import json
 import lzma
+import random
 
 import pytest
 
@@ -12,10 +13,9 @@ def data(tmp_path_factory):
     root = tmp_path_factory.mktemp("data")
     files = {
         "wikipedia_en_2015/train.jsonl.xz": "".join(
-            json.dumps({"title": f"River {i}", "text": f"The river number {i} runs through {i + 3} towns. " * 12}) + "\n"
-            for i in range(30)
+            json.dumps({"title": f"River {i}", "text": prose(i, 120)}) + "\n" for i in range(30)
         ),
-        "novels_en/novels.jsonl.xz": json.dumps({"text": "\n\n".join(f"He said it {i} times." for i in range(200))}) + "\n",
+        "novels_en/novels.jsonl.xz": json.dumps({"text": prose(99, 2000)}) + "\n",
         "sst2_glue/train.tsv.gz": "sentence\tlabel\n" + "a fine film .\t1\nit is n't good\t0\n" * 20,
         "squad/dev-v1.1.json.gz": json.dumps(
             {
@@ -26,6 +26,7 @@ def data(tmp_path_factory):
             }
         ),
     }
+    files["squad/dev-v2.0.json.gz"] = files["squad/dev-v1.1.json.gz"]
     files |= {f"reviews_uci/{name}_labelled.txt": "Works well.\t1\nBroke.\t0\n" for name in ("amazon_cells", "imdb", "yelp")}
     for name, content in files.items():
         path = root / name
@@ -34,6 +35,12 @@ def data(tmp_path_factory):
         with opener(path, "wt", encoding="utf-8") as file:
             file.write(content)
     return root
+
+
+def prose(seed, count):
+    """English words in a random order, with enough function words to pass for prose."""
+    vocabulary = "the of and to that with river town garden tree runs grows early winter stone people water small".split()
+    return " ".join(random.Random(seed).choices(vocabulary, k=count))
 
 
 def question(number):
