@@ -29,15 +29,16 @@ class Corpus:
         self.tokens = TokenStream(folder, self.manifest["shards"], self.manifest["dtype"])
         self.tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer")
 
-    def windows(self, length: int, seed: int, start: int = 0) -> Iterator[np.ndarray]:
+    def windows(self, length: int, seed: int, start: int = 0, held_out: int = 0) -> Iterator[np.ndarray]:
         """Endless windows of `length + 1` token ids (int64), each epoch in a new order given by the seed.
 
         Consecutive windows of the text share one token, so that every token but the first is once a target. `start`
-        windows are passed over, without being read: a run goes on where it stood.
+        windows are passed over, without being read: a run goes on where it stood. The last `held_out` windows of the
+        text are never among them.
         """
-        count = (len(self.tokens) - 1) // length
+        count = (len(self.tokens) - 1) // length - held_out
         if count < 1:
-            raise RequestError(f"The corpus has {len(self.tokens)} tokens, fewer than one window of {length}.")
+            raise RequestError(f"The corpus has {len(self.tokens)} tokens: one window of {length} + {held_out} held out.")
         epoch, place = divmod(start, count)
         while True:
             order = Permutation(count, (seed, epoch))
@@ -45,3 +46,9 @@ class Corpus:
                 begin = order[index] * length
                 yield self.tokens[begin : begin + length + 1].astype(np.int64)
             epoch, place = epoch + 1, 0
+
+    def held_out(self, length: int, count: int) -> list[np.ndarray]:
+        """The last `count` windows of the text, as `windows` has them, in their order."""
+        last = (len(self.tokens) - 1) // length
+        begins = range((last - count) * length, last * length, length)
+        return [self.tokens[begin : begin + length + 1].astype(np.int64) for begin in begins]
