@@ -113,7 +113,9 @@ def train(
         while state.fraction < 1:
             _seed(config.seed, state.step, processes.index)
             _set_rates(optimizers, peaks, rate_factor(config.schedule, config.warm_up, state.fraction))
-            step = [next(windows) for _ in range(config.step_windows)]
+            step = list(itertools.islice(windows, config.step_windows))
+            if len(step) < config.step_windows:
+                raise EspalierError(f"The windows ended at step {state.step}: train on fewer --tokens, or smaller steps.")
             value = _accumulate(shared, loss, step, processes)
             nn.utils.clip_grad_norm_(model.parameters(), config.clip)
             for optimizer in optimizers:

@@ -1,8 +1,7 @@
 """Pretraining: a new model from random weights on a corpus folder."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +37,10 @@ def pretrain(
     require_matplotlib()
     model = new_model(corpus.tokenizer, shape, config.length, config.seed).to(device)
     checkpoint = out.with_name(f"{out.name}.checkpoint")
-    record = train(model, whole_windows(corpus, config), config, checkpoint, progress)
+    held_out = VALIDATION_WINDOWS if config.validate_every else 0
+    windows = _weighted(corpus.windows(config.length, config.seed, held_out=held_out), config)
+    validation = list(_weighted(corpus.held_out(config.length, held_out), config))
+    record = train(model, windows, config, checkpoint, progress, validation=validation)
     facts = corpus.manifest | {"shape": shape}
     save_trained(model, corpus.tokenizer, out, {"pretraining": run_record(config, record, facts)})
     return record
@@ -46,8 +48,12 @@ def pretrain(
 
 def whole_windows(corpus: Corpus, config: TrainingConfig) -> Iterator[Window]:
     """The corpus as training windows in which every token counts."""
+    return _weighted(corpus.windows(config.length, config.seed), config)
+
+
+def _weighted(windows: Iterable[np.ndarray], config: TrainingConfig) -> Iterator[Window]:
     weights = np.ones(config.length, dtype=np.float32)
-    return ((ids, weights) for ids in corpus.windows(config.length, config.seed))
+    return ((ids, weights) for ids in windows)
 
 
 def save_trained(model, tokenizer, out: Path, record: dict[str, dict]) -> None:

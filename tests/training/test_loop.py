@@ -126,6 +126,12 @@ def test_a_loss_that_is_no_number_stops_the_run(tiny_model):
         train(model, windows(), CONFIG)
 
 
+def test_too_few_windows_are_told(tiny_model):
+    few = [window for window, _ in zip(windows(), range(10), strict=False)]
+    with pytest.raises(EspalierError, match="ended at step 2"):
+        train(tiny_model(), iter(few), CONFIG)
+
+
 def test_the_gradient_is_clipped(tiny_model):
     norms = []
 
