@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from accelerate import PartialState
 
 from models.errors import RequestError
 from models.progress import Progress, part, silent
@@ -63,8 +64,10 @@ def search(
     """The best of `trials` finished trials of `config.tokens` each, and the record of all.
 
     The first trial is `config.learning_rate` and `start`, so that the choice is never worse than they are. Raises
-    RequestError if `study_file` holds a search under other settings, or Optuna is not installed.
+    RequestError if `study_file` holds a search under other settings, Optuna is not installed, or several processes run.
     """
+    if PartialState().num_processes > 1:
+        raise RequestError("A search runs in one process: search first, then fine-tune in many with what it chose.")
     progress = progress or silent
     judge = Judge(root, corpus, config)
 

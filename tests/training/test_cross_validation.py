@@ -70,7 +70,7 @@ def test_example_losses_are_those_of_one_at_a_time(tiny_model, tiny_tokenizer):
 def test_a_language_model_learns_the_labels(tiny_folder):
     folder = tiny_folder()
     config = TrainingConfig(tokens=1, length=48, batch=4, learning_rate=1e-2)
-    classify = language_model(folder, config, epochs=20, augmented=1)
+    classify = language_model(folder, config, epochs=8, augmented=1)
     found = classify(["fine", "fine fine", "bad", "bad bad"] * 4, np.array([1, 1, 0, 0] * 4), ["fine fine fine", "bad bad bad"])
     assert found.tolist() == [1, 0]
 

@@ -1,18 +1,63 @@
 """The search: what is judged is not trained on, a killed search goes on as an unbroken one, the best trial is chosen."""
 
+import gzip
 import json
+import lzma
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from models.errors import Cancelled, RequestError
+from models.files import read_json, write_json, write_text
 from training import search as searching
+from training.corpus import SCHEMA
 from training.held_out import is_held_out
 from training.loop import TrainingConfig
 from training.mixture import Mixture
 from training.search import SEARCHED_EPOCHS, judged, not_judged, search
+from training.shards import write_shard
 from training.tasks import tasks
 
 CONFIG = TrainingConfig(tokens=64, length=32, batch=1, learning_rate=1e-3)
+
+
+@pytest.fixture
+def workplace(tmp_path, tiny_folder, tiny_tokenizer):
+    """A pretrained model, a corpus folder and labelled texts: what the command line needs."""
+    model = tiny_folder()
+    write_json(model / "training.json", {"pretraining": {"losses": [[1, 2.0]]}})
+    corpus, root = tmp_path / "corpus", tmp_path / "data"
+    shard = write_shard(corpus / "tokens-00000.bin", [np.arange(4000) % 300], "<u2")
+    write_json(corpus / "manifest.json", {"schema_version": SCHEMA, "shards": [shard], "dtype": "<u2"})
+    tiny_tokenizer.save_pretrained(corpus / "tokenizer")
+    rows = "".join(f"Sentence {n} is {word}.\t{label}\n" for n in range(12) for label, word in enumerate(("bad", "good")))
+    questions = [{"question": "Who grows?", "answers": [{"text": "Ada"}]}]
+    articles = [{"title": f"T{n}", "paragraphs": [{"context": "Ada grows.", "qas": questions}]} for n in range(30)]
+    write_text(root / "squad" / "dev-v1.1.json", json.dumps({"data": articles}))
+    for name in ("amazon_cells", "imdb", "yelp"):
+        write_text(root / "reviews_uci" / f"{name}_labelled.txt", rows)
+    packed = root / "squad" / "dev-v1.1.json.gz"
+    packed.write_bytes(gzip.compress((root / "squad" / "dev-v1.1.json").read_bytes()))
+    wikipedia = root / "wikipedia_en_2015" / "train.jsonl.xz"
+    wikipedia.parent.mkdir()
+    wikipedia.write_bytes(lzma.compress(json.dumps({"title": "Trees", "text": "They grow in Weimar in May. " * 9}).encode()))
+    return model, corpus, root
+
+
+def test_the_command_line_searches_then_fine_tunes_with_what_it_found(workplace, tmp_path, run_cli):
+    model, corpus, root = workplace
+    none = ("phrases=0", "unanswerable=0", "headline=0")
+    words = ("--corpus", corpus, "--source", root, "--epochs", *none, "--batch", 2, "--length", 64, "--threads", 1)
+    search = ("--search", 2, "--trial-tokens", 300, "--minutes", 0.02, "--out", tmp_path / "out")
+    done = run_cli("training", "finetune", model, *words, *search)
+    assert done.returncode == 0, done.stderr
+    assert "best of 2 trials" in done.stdout and (tmp_path / "out.search.db").exists()
+    record = read_json(tmp_path / "out" / "training.json")["finetuning"]
+    trials = record["data"]["search"]
+    best = min(trials, key=lambda trial: trial["sum"])
+    assert len(trials) == 2 and set(best["losses"]) == {"reviews", "questions", "text"}
+    assert record["options"]["learning_rate"] == best["values"]["learning_rate"]
+    assert record["data"]["mixture"]["pretraining_share"] == best["values"]["pretraining_share"]
 
 
 @pytest.fixture
