@@ -111,18 +111,18 @@ class _WholeLines:
 
     def __init__(self, path: Path):
         self.path, self.number = path, 0
-        self.broken: list[tuple[int, Broken]] = []
+        self.broken: list[Broken] = []
 
     def __iter__(self) -> Iterator[str]:
         for self.number, line in _lines(self.path):
             if isinstance(line, Broken):
-                self.broken.append((self.number, line))
+                self.broken.append(line)
             else:
                 yield line
 
-    def take_broken(self) -> list[tuple[int, Broken]]:
+    def take_broken(self) -> Rows:
         taken, self.broken = self.broken, []
-        return taken
+        return ((self.number, line) for line in taken)
 
 
 def _text_rows(path: Path, fields: tuple[str, ...]) -> Rows:

@@ -33,6 +33,8 @@ def near_neighbours(
     counts = Counter(word for sentence in sentences for word in sentence if word)
     ordered = sorted((word for word in counts if counts[word] >= least), key=lambda word: (-counts[word], word))
     vocabulary = ordered[:most_words]
+    if len(vocabulary) <= MOST_FREQUENT:
+        return {}
     vectors = normalize(_information(sentences, vocabulary))
     cosines_of = vectors @ vectors.T
     found = {}
