@@ -1,6 +1,6 @@
 """The one training loop: a loss with a weight per token, bf16 arithmetic, resumable, in one process or in many.
 
-Under `accelerate launch` every process reads the same windows and trains on its part of each batch, so that a run
+Under `accelerate launch` or `torchrun` every process reads the same windows and trains on its part of each batch, so that a run
 has the same loss curve however many processes share it.
 """
 

@@ -1,11 +1,11 @@
-"""The processes that share a training run: one, or as many as `accelerate launch` has started."""
+"""The processes that share a training run: one, or as many as `accelerate launch` or `torchrun` has started."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 
 import numpy as np
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from torch import nn
 
 from models.errors import RequestError
@@ -21,20 +21,21 @@ class Processes:
     """
 
     def __init__(self, model: nn.Module, batch: int):
+        placed = next(model.parameters()).device
+        PartialState(cpu=placed.type == "cpu")  # the first one decides: without it accelerate takes the cards there are
         self.accelerator = Accelerator(mixed_precision="no")  # autocast and the scaling of gradients are the loop's
         self.count = self.accelerator.num_processes
         self.is_main = self.accelerator.is_main_process
         self.index = self.accelerator.process_index
-        self.device = next(model.parameters()).device
         self.batch = batch
         if batch % self.count:
             raise RequestError(f"--batch {batch} cannot be shared by {self.count} processes: use a multiple of that.")
-        launched = self.accelerator.device.type
-        if self.count > 1 and self.device.type != launched:
-            raise RequestError(
-                f"The model is on {self.device.type}, its processes were launched for {launched}: "
-                f"give --device {launched}, or use `accelerate launch --cpu`."
-            )
+        launched = self.accelerator.device
+        if self.count > 1 and placed.type != launched.type:
+            raise RequestError(f"The model is on {placed.type}, its processes on {launched.type}: use --device {launched.type}.")
+        if self.count > 1:
+            model.to(launched)  # every process has a card of its own
+        self.device = next(model.parameters()).device
 
     def wrap(self, model: nn.Module) -> nn.Module:
         """The model to call in training: its backward pass averages the gradients over the processes."""

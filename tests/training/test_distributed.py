@@ -86,8 +86,8 @@ def test_a_killed_run_goes_on_to_the_same_bytes(corpus, unbroken, tmp_path, run_
 
 def test_two_processes_share_a_run_with_the_same_loss_curve(corpus, unbroken, tmp_path):
     out = tmp_path / "model"
-    launch = ("-m", "accelerate.commands.launch", "--num_processes", 2, "--cpu", "--main_process_port", 0)
-    done = python(*launch, "-m", "training", "pretrain", "--corpus", corpus, "--out", out, *RUN)
+    launch = ("-m", "torch.distributed.run", "--nproc_per_node", 2, "--standalone", "--local_addr", "127.0.0.1")
+    done = python(*launch, "-m", "training", "pretrain", "--corpus", corpus, "--out", out, "--device", "cpu", *RUN)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("nats a token") == 1, "each process told the end"
     shared, alone = record(out), record(unbroken)
