@@ -103,7 +103,7 @@ def main() -> None:
         "schema_version": 1,
         "command": " ".join(sys.argv),
         "environment": environment(),
-        "protocol": {"workers": options.workers, "file": WIKIPEDIA, "vocabulary": 4096, "memory": "proportional set size"},
+        "protocol": {"workers": options.workers, "file": WIKIPEDIA, "vocabulary": 4096, "memory": "proportional set"},
         "results": results,
     }
     write_json(OUT / "results.json", document)

@@ -43,8 +43,11 @@ PACKED = {".xz": 3.8, ".gz": 2.7}  # bytes of prose in one byte of its file; for
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a corpus is made of. `sources` and `test_sets` lie below a root; those test sets that are not there are named
-    in the report. `context` is the model's, in tokens."""
+    """What a corpus is made of.
+
+    `sources` and `test_sets` lie below a root; test sets that are not there are named in the report. `context` is the
+    model's, in tokens.
+    """
 
     sources: tuple[Source, ...] = PRETRAINING
     test_sets: tuple[HeldOutSet, ...] = TEST_SETS
@@ -56,7 +59,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         if self.vocabulary < SMALLEST_VOCABULARY:
-            raise RequestError(f"A byte-level vocabulary has at least {SMALLEST_VOCABULARY} entries, not {self.vocabulary}.")
+            raise RequestError(f"A vocabulary of bytes has at least {SMALLEST_VOCABULARY} entries, not {self.vocabulary}.")
 
 
 def build_corpus(
@@ -75,7 +78,7 @@ def build_corpus(
     identity = _identity(root, recipe)
     partial = out.with_name(f"{out.name}.partial")
     if partial.exists() and read_json(partial / "build.json") != identity:
-        raise RequestError(f"{partial} is an unfinished build of other sources or options: remove it, or use the same ones.")
+        raise RequestError(f"{partial} is the unfinished build of other sources or options: remove it, or use the same.")
     present = tuple(test for test in recipe.test_sets if (Path(root) / test.path).exists())
     if not partial.exists():
         with new_folder(partial) as folder:
@@ -91,7 +94,8 @@ def build_corpus(
             raise
         tokenizer = _tokenizer(store, partial / "corpus" / "tokenizer", recipe, part(progress, 0.6, 0.65))
         shards = _shards(store, tokenizer, partial / "corpus", recipe, report.kept, part(progress, 0.65, 1))
-        manifest = _manifest(identity, tokenizer, shards, store, report, HeldOutTexts.load(partial / "test_texts"), present)
+        test_texts = HeldOutTexts.load(partial / "test_texts")
+        manifest = _manifest(identity, tokenizer, shards, store, report, test_texts, present)
     write_json(partial / "corpus" / "manifest.json", manifest)
     if out.exists():
         out.rmdir()
@@ -136,7 +140,8 @@ def _gather(
     ]))))  # fmt: skip
     counts = store.read("sources", [{"items": 0, "characters": 0, "kept": 0} for _ in recipe.sources])
     names = [test.name for test in present]
-    expected = sum(source.file(root).stat().st_size * PACKED.get(Path(source.path).suffix, 1) for source in recipe.sources)
+    files = [source.file(root) for source in recipe.sources]
+    expected = sum(file.stat().st_size * PACKED.get(file.suffix, 1) for file in files) or 1
     batches = _batches(root, recipe.sources, [count["items"] for count in counts])
     for index, items in prepare_all(batches, test_texts, recipe.limits, workers):
         count = counts[index]
@@ -151,7 +156,7 @@ def _gather(
         fraction = sum(count["characters"] for count in counts) / expected
         progress(min(fraction, 0.99), f"{report.read:,} documents read, {report.kept:,} kept")
     if not report.kept:
-        reasons = ", ".join(f"{name} {entry['documents']:,}" for name, entry in report.dropped.items()) or "the files are empty"
+        reasons = ", ".join(f"{name} {entry['documents']:,}" for name, entry in report.dropped.items()) or "none"
         raise RequestError(f"None of {report.read:,} documents is left to train on (dropped: {reasons}): see --help.")
     return report
 

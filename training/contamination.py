@@ -32,7 +32,7 @@ class Passage:
 
 
 class HeldOutTexts:
-    """The runs of words of all test sets: a table of hashes (uint64, sorted) and of the sets that hold each (a bit each).
+    """The runs of words of all test sets: their hashes (uint64, sorted) and the sets that hold each (a bit a set).
 
     A hash is first looked up in a sieve by its top 24 bits, which turns away nearly all runs of an ordinary text.
     """
@@ -99,7 +99,8 @@ class HeldOutTexts:
 def without(document: Document, passages: list[Passage]) -> Document | None:
     """The document without those lines; None if less than half of its words would be left."""
     cut = {passage.line for passage in passages}
-    rest = Document("\n".join(line for number, line in enumerate(document.text.split("\n")) if number not in cut).strip())
+    lines = [line for number, line in enumerate(document.text.split("\n")) if number not in cut]
+    rest = Document("\n".join(lines).strip())
     return rest if len(rest.words) >= KEPT_SHARE * len(document.words) else None
 
 

@@ -15,16 +15,20 @@ def add_to(stages):
     )
     data.add_argument("--source", type=Path, help="folder of the source texts and test sets (see training/README.md)")
     data.add_argument(
-        "--text", type=Path, nargs="+", metavar="FILE", help="build from these .txt, .jsonl, .csv or .tsv files (.gz, .xz) instead"
-    )  # fmt: skip
-    data.add_argument("--field", default="text", help="field or column of --text files that holds the text (default text)")
+        "--text",
+        type=Path,
+        nargs="+",
+        metavar="FILE",
+        help="build from these .txt, .jsonl, .csv or .tsv files (.gz, .xz) instead",
+    )
+    data.add_argument("--field", default="text", help="field or column of --text files with the text (default text)")
     data.add_argument("--licence", default="not stated", help="licence of the --text files, for the manifest")
     data.add_argument("--out", type=Path, required=True, help="new folder for the corpus")
     data.add_argument("--vocabulary", type=int, default=4096, help="entries of the tokenizer (default 4096)")
     data.add_argument("--length", type=int, default=512, help="the model's context in tokens (default 512)")
     data.add_argument("--language", choices=("en", "any"), default="en", help="keep English texts alone (default en)")
     data.add_argument("--minimum-words", type=int, default=50, help="shortest document in words (default 50)")
-    data.add_argument("--workers", type=int, default=_cores(), help="processes that prepare documents (default all cores)")
+    data.add_argument("--workers", type=int, default=_cores(), help="processes at work (default all cores)")
     data.add_argument("--seed", type=int, default=0)
     data.set_defaults(run=run)
     return data
@@ -70,7 +74,8 @@ def summary(report: dict) -> list[str]:
         lines.append(f"  {name}: {found}")
     if report["broken_lines"]:
         first = report["broken"][0]
-        lines.append(f"  {report['broken_lines']:,} broken lines, first {first['file']}, line {first['line']}: {first['reason']}")
+        place = f"{first['file']}, line {first['line']}: {first['reason']}"
+        lines.append(f"  {report['broken_lines']:,} broken lines, first {place}")
     if report["absent_test_sets"]:
         lines.append(f"  not looked for, because not below --source: {', '.join(report['absent_test_sets'])}")
     return lines

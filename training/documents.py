@@ -53,7 +53,8 @@ def read_documents(path: Path, fields: tuple[str, ...] = ("text",)) -> Iterator[
         raise RequestError(f"{path} cannot be read ({error}): it may be cut off; make it again.") from None
     if broken > MOST_BROKEN * last:
         raise RequestError(
-            f"{path}: {broken} of {last} lines are broken, more than 1 % (line {first.line}: {first.reason}): mend the file."
+            f"{path}: {broken} of {last} lines are broken, more than 1 % (line {first.line}: {first.reason}): "
+            "mend the file."
         )
 
 
@@ -64,7 +65,7 @@ def kind_of(path: Path) -> str:
         name = name.removesuffix(compression)
     kind = Path(name).suffix
     if kind not in _ROWS:
-        raise RequestError(f"{path} is not a .txt, .jsonl, .csv or .tsv file (.gz and .xz may follow): convert it first.")
+        raise RequestError(f"{path} is not a .txt, .jsonl, .csv or .tsv file (.gz or .xz may follow): convert it.")
     return kind
 
 
@@ -161,7 +162,8 @@ def _table_rows(path: Path, fields: tuple[str, ...]) -> Rows:
     rows = csv.reader(lines, delimiter="," if commas else "\t", quoting=csv.QUOTE_MINIMAL if commas else csv.QUOTE_NONE)
     header = next(rows, [])
     if missing := [field for field in fields if field not in header]:
-        raise RequestError(f"{path} has no column {missing[0]} (its header is {', '.join(header)}): name one with --field.")
+        has = ", ".join(header)
+        raise RequestError(f"{path} has no column {missing[0]} (its header is {has}): name one with --field.")
     places = [header.index(field) for field in fields]
     while True:
         try:

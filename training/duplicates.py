@@ -1,4 +1,4 @@
-"""Documents that have been seen before, word for word or nearly so, found in memory that does not grow with their number.
+"""Documents that have been seen before, word for word or nearly so, in memory that does not grow with their number.
 
 Nearly the same: the sets of all runs of five words have a Jaccard similarity of at least 0.8, as MinHash estimates it
 (Broder 1997; the permutations are datasketch's). Which pairs are compared at all is decided by locality-sensitive

@@ -8,8 +8,8 @@ import numpy as np
 MOST_FREQUENT = 30  # words without neighbours: function words, for the most part
 # Put elsewhere or left out, these turn what a text says round.
 FIXED = frozenset(
-    "no not never nor none nobody nothing neither without hardly barely but too cannot can't don't doesn't didn't isn't "
-    "wasn't won't wouldn't couldn't shouldn't aren't weren't hasn't haven't".split()
+    "no not never nor none nobody nothing neither without hardly barely but too cannot can't don't doesn't didn't "
+    "isn't wasn't won't wouldn't couldn't shouldn't aren't weren't hasn't haven't".split()
 )
 
 
@@ -66,7 +66,8 @@ def _information(sentences: list[list[str]], vocabulary: list[str]):
                 pairs[left, right + len(vocabulary)] += 1
                 pairs[right, left] += 1
     keys = np.array(list(pairs), dtype=np.int64).reshape(-1, 2)
-    counts = csr_array((list(pairs.values()), keys.T), shape=(len(vocabulary), 2 * len(vocabulary)), dtype=float).tocoo()
+    shape = (len(vocabulary), 2 * len(vocabulary))
+    counts = csr_array((list(pairs.values()), keys.T), shape=shape, dtype=float).tocoo()
     rows, columns = counts.sum(axis=1)[counts.coords[0]], counts.sum(axis=0)[counts.coords[1]]
     counts.data = np.maximum(np.log(counts.data * counts.data.sum() / (rows * columns)), 0)
     return counts.tocsr()

@@ -1,4 +1,4 @@
-"""A shuffled order of 0..n-1 that is computed a place at a time: no list of n numbers, no passing over what was read."""
+"""A shuffled order of 0..n-1 that is computed a place at a time, without a list of n numbers."""
 
 import numpy as np
 

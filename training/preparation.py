@@ -3,12 +3,14 @@
 Batches are prepared by several processes and come back in their order, so that their number changes nothing.
 """
 
+import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
+from threading import Thread
 
 from training.cleaning import clean
 from training.contamination import HeldOutTexts, Passage, without
@@ -29,7 +31,7 @@ class Prepared:
 
 
 class Preparation:
-    """The steps before comparison, with what they need: the limits, and the test texts in `folder` (see HeldOutTexts)."""
+    """The steps before comparison, with what they need: the limits, and the HeldOutTexts in `folder`."""
 
     def __init__(self, folder: Path, limits: Limits):
         self.test_texts = HeldOutTexts.load(folder)
@@ -81,6 +83,14 @@ _preparation: Preparation  # of this process
 def _start(folder: Path, limits: Limits) -> None:
     global _preparation
     _preparation = Preparation(folder, limits)
+    if parent := parent_process():
+        Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent) -> None:
+    """Ends this worker when the build is killed: it would wait for its next batch for ever."""
+    parent.join()
+    os._exit(1)
 
 
 def _prepare_batch(batch: Batch) -> PreparedBatch:

@@ -58,8 +58,7 @@ def test_every_change_is_made_sometimes():
     generator = random.Random(0)
     found = {augment(TEXT, generator, NEAR) for _ in range(200)}
     sizes = {len(text.split()) for text in found}
-    assert sizes == {6, 7, 8} and len(found) > 40 and TEXT not in {augment(TEXT, random.Random(s), NEAR) for s in range(20)}
-    assert len(CHANGES) == 4
+    assert sizes == {6, 7, 8} and len(found) > 40 and TEXT not in found and len(CHANGES) == 4
 
 
 @pytest.mark.parametrize("text", ["", "word", "  "])

@@ -1,4 +1,4 @@
-"""Test texts in documents: found wherever they stand, cut with their line, counted by test set; and the sets' readers."""
+"""Test texts in documents: found wherever they stand and cut with their line; and the readers of the test sets."""
 
 import gzip
 import json

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -110,7 +111,8 @@ def test_the_real_command_finds_what_was_planted(tmp_path, run_cli):
     texts.append(" ".join(near))
     texts.append(f"{prose(901)}\n{tested}\n{prose(902)}")
     texts.append(f"Well, {sentence.title()}! {prose(903).replace(chr(10), ' ')}")
-    texts += ["Too short.", "der die das und " * 30, prose(904).replace(" ", " #"), "the same of it and that again\n" * 40]
+    texts += ["Too short.", "der die das und " * 30, prose(904).replace(" ", " #")]
+    texts.append("the same of it and that again\n" * 40)
     lines = [json.dumps({"text": text}) for text in texts]
     lines.insert(11, '{"text": "half a li')
     (tmp_path / "texts.jsonl").write_text("\n".join(lines) + "\n")
@@ -123,7 +125,7 @@ def test_the_real_command_finds_what_was_planted(tmp_path, run_cli):
         file.write(json.dumps({"sentence_good": sentence, "sentence_bad": "too few words"}) + "\n")
     done = run_cli(
         "training", "data", "--text", tmp_path / "texts.jsonl", "--source", data, "--out", tmp_path / "out",
-        "--vocabulary", 400, "--length", 64, "--workers", 1,
+        "--vocabulary", 400, "--length", 64, "--workers", 1, timeout=400,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     corpus = Corpus(tmp_path / "out")
@@ -149,7 +151,7 @@ def test_the_real_command_finds_what_was_planted(tmp_path, run_cli):
 
 
 KILLED = """
-import os, signal, sys
+import os, psutil, signal, sys
 sys.path[:0] = [{tests!r}, {root!r}]
 import training.build
 from pathlib import Path
@@ -157,23 +159,30 @@ from test_corpus import RECIPE
 training.build.BATCH = 20_000
 def progress(fraction, message):
     if fraction > {limit}:
+        print(*(child.pid for child in psutil.Process().children()), flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
-training.build.build_corpus(Path({source!r}), Path({out!r}), RECIPE, progress=progress)
+if __name__ == "__main__":
+    training.build.build_corpus(Path({source!r}), Path({out!r}), RECIPE, {workers}, progress)
 """
 
 
-@pytest.mark.parametrize("limit", [0.2, 0.9])
-def test_a_killed_build_goes_on_to_the_same_bytes(built, root, tmp_path, limit):
-    here = Path(__file__).parent
-    script = KILLED.format(tests=str(here), root=str(here.parent.parent), limit=limit, source=str(root), out=str(tmp_path / "out"))
-    done = subprocess.run([sys.executable, "-c", script], env=os.environ, capture_output=True, text=True, timeout=100)
+@pytest.mark.parametrize(("limit", "workers"), [(0.2, 2), (0.9, 1)])
+def test_a_killed_build_goes_on_to_the_same_bytes(built, root, tmp_path, limit, workers):
+    here, out = Path(__file__).parent, tmp_path / "out"
+    script = tmp_path / "killed.py"
+    script.write_text(KILLED.format(
+        tests=str(here), root=str(here.parent.parent), limit=limit, source=str(root), out=str(out), workers=workers
+    ))  # fmt: skip
+    done = subprocess.run([sys.executable, script], env=os.environ, capture_output=True, text=True, timeout=400)
     assert done.returncode == -signal.SIGKILL, done.stderr
-    assert [file.name for file in tmp_path.iterdir()] == ["out.partial"]
+    orphans = [psutil.Process(int(pid)) for pid in done.stdout.split() if psutil.pid_exists(int(pid))]
+    assert not psutil.wait_procs(orphans, timeout=60)[1]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["killed.py", "out.partial"]
     seen = []
-    build_corpus(root, tmp_path / "out", RECIPE, progress=lambda fraction, message: seen.append(fraction))
+    build_corpus(root, out, RECIPE, progress=lambda fraction, message: seen.append(fraction))
     assert seen[0] > limit - 0.2, "it began again"
-    assert contents(tmp_path / "out") == contents(built)
-    assert [file.name for file in tmp_path.iterdir()] == ["out"]
+    assert contents(out) == contents(built)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["killed.py", "out"]
 
 
 def cancelled(root, out):
@@ -212,17 +221,17 @@ def test_a_damaged_store_is_one_clear_error(root, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("recipe", "words"),
+    ("sources", "words"),
     [
-        (dict(sources=(*SOURCES, Source("gone", "gone.jsonl.xz", "CC", read_documents))), "gone.jsonl.xz does not exist"),
-        (dict(sources=(Source("novels", "novels.jsonl.gz", "PD", partial(read_documents, fields=("body",))),)), "more than 1 %"),
-        (dict(sources=(Source("empty", "empty.txt", "PD", read_documents),)), "None of 0 documents"),
+        ((*SOURCES, Source("gone", "gone.jsonl.xz", "CC", read_documents)), "gone.jsonl.xz does not exist"),
+        ((Source("novels", "novels.jsonl.gz", "PD", partial(read_documents, fields=("body",))),), "more than 1 %"),
+        ((Source("empty", "empty.txt", "PD", read_documents),), "None of 0 documents"),
     ],
 )
-def test_bad_sources_leave_nothing(root, tmp_path, recipe, words):
+def test_bad_sources_leave_nothing(root, tmp_path, sources, words):
     (root / "empty.txt").touch()
     with pytest.raises(RequestError, match=words):
-        build_corpus(root, tmp_path / "out", Recipe(**{"test_sets": (), "vocabulary": 400} | recipe))
+        build_corpus(root, tmp_path / "out", Recipe(sources, (), vocabulary=400))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -316,7 +325,8 @@ def test_labelled_sets_are_read(tmp_path):
     (tmp_path / "sst.tsv").write_text("sentence\tlabel\na fine film .\t1\ndull\t0\n")
     (tmp_path / "uci.txt").write_text("Wow... Loved\tthis place.\t1\nbroken line\nBad.  \t0\n")
     assert [(r.text, r.label) for r in read_sst2(tmp_path / "sst.tsv")] == [("a fine film.", 1), ("dull", 0)]
-    assert [(r.text, r.label) for r in read_labelled_lines(tmp_path / "uci.txt")] == [("Wow... Loved\tthis place.", 1), ("Bad.", 0)]
+    lines = [(r.text, r.label) for r in read_labelled_lines(tmp_path / "uci.txt")]
+    assert lines == [("Wow... Loved\tthis place.", 1), ("Bad.", 0)]
 
 
 def test_squad_is_read_without_unanswerable_questions_unless_asked(tmp_path):
@@ -324,8 +334,8 @@ def test_squad_is_read_without_unanswerable_questions_unless_asked(tmp_path):
         {"question": "Who?", "answers": [{"text": "Ada"}, {"text": "Ada"}, {"text": "she"}]},
         {"question": "Why?", "answers": []},
     ]
-    data = {"data": [{"title": "T", "paragraphs": [{"context": "Ada wrote.", "qas": questions}, {"context": "x", "qas": []}]}]}
-    (tmp_path / "squad.json").write_text(json.dumps(data))
+    paragraphs = [{"context": "Ada wrote.", "qas": questions}, {"context": "x", "qas": []}]
+    (tmp_path / "squad.json").write_text(json.dumps({"data": [{"title": "T", "paragraphs": paragraphs}]}))
     (passage,) = read_squad(tmp_path / "squad.json")
     assert (passage.article, passage.questions) == ("T", (("Who?", ("Ada", "she")),))
     (passage,) = read_squad(tmp_path / "squad.json", unanswerable=True)

@@ -21,6 +21,9 @@ PROSE = (
 )
 
 
+ELLIPSES = "the apple and the pear and what grows there…\nthat of plums and much else of that garden...\nto the cherry\n"
+
+
 @pytest.mark.parametrize(
     ("raw", "cleaned"),
     [
@@ -77,7 +80,7 @@ def test_prose_passes():
         ("the sum of 1711 and 2499 5171 6000 7321 1988 9919 to that 88190 81 755 61", ENGLISH, "letters", "35%"),
         ("the #orchard of #plums and to #cherries", ENGLISH, "symbols", "0.43"),
         ("- the apple and pear\n-that of plums\n*to the cherry", ENGLISH, "lists", "100% of the lines begin"),
-        ("the apple and the pear and what grows there…\nthat of plums and much else of that garden...\nto the cherry\n", ENGLISH, "lists", "67% of the lines end"),
+        (ELLIPSES, ENGLISH, "lists", "67% of the lines end"),
         (f"{PROSE}\nSee the notes of it.\n" * 3, ENGLISH, "repeated_lines", "67% of the lines"),
         ("in the garden of and to come over in the garden of that by", ENGLISH, "frequent_run", "run of 2"),
         (f"{PROSE} {PROSE} Come.", ENGLISH, "repeated_runs", "runs of 5 words are"),
@@ -125,7 +128,7 @@ def share_of_most_frequent(found, n):
 @given(st.integers(0, 10**6), st.integers(3, 60), st.integers(2, 12))
 def test_repetition_is_what_a_plain_count_says(seed, count, different):
     generator = random.Random(seed)
-    found = [generator.choice(["a", "bb", "ccc", "dddd", "e", "ff", "ggg", "h", "ii", "jj", "kk", "l"][:different]) for _ in range(count)]
+    found = generator.choices(["a", "bb", "ccc", "dddd", "e", "ff", "ggg", "h", "ii", "jj", "kk", "l"][:different], k=count)
     document = Document(" ".join(found))
     over = [n for n, limit in filters.REPEATED_RUNS.items() if len(found) >= n and share_of_repeated(found, n) > limit]
     reason = filters.repeated_runs(document, ANY)
