@@ -116,7 +116,7 @@ def train(
             step = list(itertools.islice(windows, config.step_windows))
             if len(step) < config.step_windows:
                 raise EspalierError(f"The windows ended at step {state.step}: train on fewer --tokens, or smaller steps.")
-            value = _accumulate(shared, loss, step, processes)
+            value = accumulate_gradients(shared, loss, step, processes)
             nn.utils.clip_grad_norm_(model.parameters(), config.clip)
             for optimizer in optimizers:
                 optimizer.step()
@@ -147,7 +147,7 @@ def _set_rates(optimizers, peaks, factor: float) -> None:
             group["lr"] = peak * factor
 
 
-def _accumulate(model: nn.Module, loss: Loss, step: list[Window], processes: Processes) -> torch.Tensor:
+def accumulate_gradients(model: nn.Module, loss: Loss, step: list[Window], processes: Processes) -> torch.Tensor:
     """Adds up the gradient of the step's weighted mean loss; returns what this process's windows are of that mean."""
     weight = max(sum(float(weights.sum()) for _, weights in step), 1e-6)  # of all processes: no need to ask them
     batches = list(processes.batches(step))

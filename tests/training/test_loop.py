@@ -1,15 +1,17 @@
 """The training loop: it learns, its loss is the weighted one, and a killed run ends as an unbroken one would."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from models.errors import Cancelled, EspalierError, RequestError
 from torch.nn.functional import cross_entropy
-from training.loop import TrainingConfig, train
+from training.loop import TrainingConfig, accumulate_gradients, train
 from training.loss import CHUNK, token_loss
 from training.optimizer import make_optimizers
+from training.processes import Processes
 
 CONFIG = TrainingConfig(tokens=16 * 4 * 30, length=16, batch=4, learning_rate=5e-3, checkpoint_every=10)
 
@@ -84,6 +86,28 @@ def test_accumulated_batches_train_like_one_large_batch(tiny_model):
     assert [tokens for tokens, _ in small.losses] == [tokens for tokens, _ in large.losses]
     assert [loss for _, loss in small.losses] == pytest.approx([loss for _, loss in large.losses], abs=1e-3)
     assert large.losses[-1][1] < large.losses[0][1] - 0.05, "nothing was learnt that could differ"
+
+
+def test_the_gradients_of_two_shares_average_to_those_of_the_whole(tiny_model):
+    model, step = tiny_model(), [next(windows(seed)) for seed in range(8)]
+
+    def gradient(index, count):
+        processes = Processes(model, batch=4)
+        processes.index, processes.count = index, count
+        model.zero_grad()
+        value = accumulate_gradients(model, token_loss, step, processes)
+        return value.item(), torch.cat([parameter.grad.flatten() for parameter in model.parameters()])
+
+    (one, first), (two, second), (whole, expected) = gradient(0, 2), gradient(1, 2), gradient(0, 1)
+    assert one + two == pytest.approx(whole, rel=1e-3) and abs(one - two) > 0.01
+    assert ((first + second) / 2 - expected).norm() < 0.02 * expected.norm()
+
+
+def test_a_batch_that_cannot_be_shared_evenly_is_refused(tiny_model, monkeypatch):
+    three = SimpleNamespace(num_processes=3, is_main_process=True, process_index=0, device=torch.device("cpu"))
+    monkeypatch.setattr("training.processes.Accelerator", lambda **_: three)
+    with pytest.raises(RequestError, match="--batch 4 cannot be shared by 3 processes"):
+        train(tiny_model(), windows(), CONFIG)
 
 
 def test_held_out_windows_are_measured_and_not_learnt(tiny_model):
