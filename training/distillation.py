@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy, kl_div
 
 from models.errors import RequestError
+from training.loss import CHUNK
 
 
 class Distillation:
@@ -37,17 +38,21 @@ class Distillation:
             raise RequestError(
                 f"The teacher has {taught.shape[-1]} tokens, the student {logits.shape[-1]}: use one tokenizer."
             )
-        hard, soft = token_losses(logits, taught, ids[:, 1:], self.temperature)
-        losses = self.hard * hard + (1 - self.hard) * soft
-        return (losses * weights).sum() / weights.sum().clamp_min(1e-6)
+        rows = max(1, CHUNK[ids.device.type] // logits.shape[-1])  # no fp32 copy of all logits
+        parts = (logits.flatten(0, 1), taught.flatten(0, 1), ids[:, 1:].flatten(), weights.flatten())
+        total = torch.zeros((), device=ids.device)
+        for some, other, targets, counts in zip(*(part.split(rows) for part in parts), strict=True):
+            hard, soft = token_losses(some, other, targets, self.temperature)
+            total = total + ((self.hard * hard + (1 - self.hard) * soft) * counts).sum()
+        return total / weights.sum().clamp_min(1e-6)
 
 
 def token_losses(
     student: torch.Tensor, teacher: torch.Tensor, targets: torch.Tensor, temperature: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Cross-entropy and T^2 times the KL divergence of every target, [B, L] each; logits [B, L, V]."""
+    """Cross-entropy and T^2 times the KL divergence of every target, [N] each; logits [N, V], targets [N]."""
     student = student.float()
-    hard = cross_entropy(student.transpose(1, 2), targets, reduction="none")
+    hard = cross_entropy(student, targets, reduction="none")
     divergence = kl_div(
         (student / temperature).log_softmax(-1),
         (teacher.float() / temperature).log_softmax(-1),

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from models.errors import RequestError
 from training.distillation import Distillation, token_losses
 from training.loop import TrainingConfig, train
-from training.loss import token_loss
+from training.loss import CHUNK, token_loss
 
 
 def reference(student, teacher, targets, temperature):
@@ -27,18 +27,19 @@ def reference(student, teacher, targets, temperature):
 
 
 @given(st.integers(0, 1000), st.floats(0.5, 8.0))
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None)
 def test_the_loss_is_that_of_its_formula(seed, temperature):
     generator = torch.Generator().manual_seed(seed)
-    student, teacher = (3 * torch.randn(2, 3, 5, generator=generator) for _ in range(2))
-    targets = torch.randint(5, (2, 3), generator=generator)
+    student, teacher = (3 * torch.randn(6, 5, generator=generator) for _ in range(2))
+    targets = torch.randint(5, (6,), generator=generator)
     found = token_losses(student, teacher, targets, temperature)
     for value, expected in zip(found, reference(student, teacher, targets, temperature), strict=True):
         assert np.allclose(value.numpy(), expected, rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize("hard", [0.0, 0.3, 1.0])
-def test_hard_and_soft_parts_are_shares_of_the_weighted_mean(tiny_model, hard):
+def test_hard_and_soft_parts_are_shares_of_the_weighted_mean(tiny_model, monkeypatch, hard):
+    monkeypatch.setitem(CHUNK, "cpu", 3 * 320)  # three rows at a time
     student, teacher = tiny_model(seed=1), tiny_model(seed=2)
     ids = torch.arange(2, 24).view(2, 11)
     weights = torch.rand(2, 10)
