@@ -38,7 +38,7 @@ class Corpus:
         """
         count = (len(self.tokens) - 1) // length - held_out
         if count < 1:
-            raise RequestError(f"The corpus has {len(self.tokens)} tokens: one window of {length} + {held_out} held out.")
+            raise RequestError(f"The corpus has {len(self.tokens)} tokens: fewer than 1 + {held_out} held out windows.")
         epoch, place = divmod(start, count)
         while True:
             order = Permutation(count, (seed, epoch))
