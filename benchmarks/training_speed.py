@@ -3,7 +3,7 @@
     python benchmarks/training_speed.py [--shape 6M] [--batch 8] [--length 512] [--steps 10] [--threads N]
 
 * peak: the best of several large square bf16 matrix products, a multiply and an add counted as two operations.
-* step: whole training steps (forward, backward, clipping, optimizers) on random tokens; three ways in turns: as trained,
+* step: training steps (forward, backward, clipping, optimizers) on random tokens, three ways in turns: as trained,
   with torch's own attention, and with that and the fp32 copy of all logits, which was the way before.
 * flops a token: 6 for every weight of a matrix product, and attention's 6 L H below the diagonal in each layer, for a
   window of L tokens and H = heads x head size (Kaplan et al., 2020, section 2.1, halved for the causal mask).
@@ -58,7 +58,9 @@ def whole_logits_loss(model, ids: torch.Tensor, weights: torch.Tensor) -> torch.
     return (losses * weights.flatten()).sum() / weights.sum()
 
 
-def stepper(model, ids: torch.Tensor, loss: Loss, attention: Callable[..., AbstractContextManager]) -> Callable[[], None]:
+def stepper(
+    model, ids: torch.Tensor, loss: Loss, attention: Callable[..., AbstractContextManager]
+) -> Callable[[], None]:
     """One training step, to be called again and again."""
     optimizers = make_optimizers(model, 1e-4, 0.1)
     weights = torch.ones(ids.shape[0], ids.shape[1] - 1)

@@ -13,7 +13,7 @@ from models.files import new_file
 def save_checkpoint(
     path: Path, model: nn.Module, optimizers: list[torch.optim.Optimizer], state: dict, options: dict
 ) -> None:
-    """Saves weights, optimizers, where the run stands (`state`) and what it was asked for (`options`), both JSON types."""
+    """Saves weights, optimizers, where the run stands (`state`) and what it was asked for (`options`)."""
     content = {
         "model": model.state_dict(),
         "optimizers": [optimizer.state_dict() for optimizer in optimizers],

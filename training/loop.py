@@ -1,7 +1,7 @@
 """The one training loop: a loss with a weight per token, bf16 arithmetic, resumable, in one process or in many.
 
-Under `accelerate launch` or `torchrun` every process reads the same windows and trains on its part of each batch, so that a run
-has the same loss curve however many processes share it.
+Under `accelerate launch` or `torchrun` every process reads the same windows and trains on its part of each batch, so
+that a run has the same loss curve however many processes share it.
 """
 
 import itertools
@@ -115,7 +115,7 @@ def train(
             _set_rates(optimizers, peaks, rate_factor(config.schedule, config.warm_up, state.fraction))
             step = list(itertools.islice(windows, config.step_windows))
             if len(step) < config.step_windows:
-                raise EspalierError(f"The windows ended at step {state.step}: train on fewer --tokens, or smaller steps.")
+                raise EspalierError(f"The windows ended at step {state.step}: use fewer --tokens or a smaller --batch.")
             value = accumulate_gradients(shared, loss, step, processes)
             nn.utils.clip_grad_norm_(model.parameters(), config.clip)
             for optimizer in optimizers:
@@ -125,8 +125,10 @@ def train(
             if not np.isfinite(value):
                 raise EspalierError(f"The loss became {value} at step {state.step}: use a lower --learning-rate.")
             _record(state, value, seconds, config, record_every)
-            if validation and config.validate_every and (state.step % config.validate_every == 0 or state.fraction >= 1):
-                state.validation.append((state.step * config.step_tokens, _validate(model, loss, validation, processes)))
+            due = config.validate_every and (state.step % config.validate_every == 0 or state.fraction >= 1)
+            if validation and due:
+                measured = _validate(model, loss, validation, processes)
+                state.validation.append((state.step * config.step_tokens, measured))
             progress(min(state.fraction, 1.0), _message(state, config))
             if checkpoint and processes.is_main and state.step % config.checkpoint_every == 0:
                 save_checkpoint(checkpoint, model, optimizers, asdict(state), asdict(config))

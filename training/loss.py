@@ -8,7 +8,7 @@ from torch.nn.functional import cross_entropy
 
 Loss = Callable[[nn.Module, torch.Tensor, torch.Tensor], torch.Tensor]  # of a batch: model, ids, weights
 
-# Logits whose fp32 copies exist at once. A quarter of a CPU's usual cache: softmax and its gradient are bound by memory.
+# Logits copied to fp32 at once: 4 MiB on a CPU, for its cache, as softmax and its gradient are bound by memory.
 CHUNK = {"cpu": 1 << 20, "cuda": 1 << 26}
 
 

@@ -9,8 +9,8 @@ def add_to(stages):
     pretrain = stages.add_parser(
         "pretrain",
         help="train a new model on a corpus",
-        epilog="Shared by N processes: on GPUs by `accelerate launch --multi_gpu --num_processes N -m training pretrain "
-        "...`; on CPUs, where accelerate launches one process only, by `torchrun --nproc_per_node N -m training ...`.",
+        epilog="Shared by N processes: on GPUs by `accelerate launch --multi_gpu --num_processes N -m training "
+        "pretrain ...`; on CPUs, where accelerate launches one process only, by `torchrun --nproc_per_node N ...`.",
     )
     pretrain.add_argument("--tokens", type=float, default=15e6, help="tokens to train on (default 15e6)")
     pretrain.add_argument("--shape", choices=SHAPES, default="6M", help="size of the model (default 6M)")

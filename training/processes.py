@@ -32,7 +32,7 @@ class Processes:
             raise RequestError(f"--batch {batch} cannot be shared by {self.count} processes: use a multiple of that.")
         launched = self.accelerator.device
         if self.count > 1 and placed.type != launched.type:
-            raise RequestError(f"The model is on {placed.type}, its processes on {launched.type}: use --device {launched.type}.")
+            raise RequestError(f"The processes were launched on {launched.type}: use --device {launched.type}.")
         if self.count > 1:
             model.to(launched)  # every process has a card of its own
         self.device = next(model.parameters()).device

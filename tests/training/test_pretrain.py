@@ -32,7 +32,7 @@ def test_what_is_held_out_is_never_trained_on(held_out):
 
 
 def test_a_corpus_with_nothing_left_to_train_on_is_refused():
-    with pytest.raises(RequestError, match="5 held out"):
+    with pytest.raises(RequestError, match="5 held out windows"):
         next(corpus_of(51).windows(10, seed=0, held_out=5))
 
 
