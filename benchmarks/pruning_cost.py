@@ -1,13 +1,17 @@
 """What pruning costs: time against the forward passes it needs, SparseGPT against the textbook loop, peak memory.
 
-    python benchmarks/pruning_cost.py [--repeats 5] [--layers 2] [--tokens 4096]
+    python benchmarks/pruning_cost.py [--repeats 3] [--layers 2] [--tokens 4096] [--only embedded sparsegpt memory]
 
 * embedded: every solver on the embedded model, and the two forward passes that a block needs (one to collect, one to
   hand on), timed as two plain passes of the model over the same windows; interleaved.
-* sparsegpt: our solver against the loop of the paper's reference (a column at a time in blocks of 128), on the shapes
-  of a Llama-3.2-1B block, on random weights and inputs; interleaved.
+* sparsegpt: our solver against the textbook loop, which updates all columns after each one, and against the same with
+  the updates of 128 columns taken together (as the paper's reference does), on the shapes of a Llama-3.2-1B block, on
+  random weights and inputs; interleaved.
 * memory: a fresh process prunes a random-weight model of those shapes (`--layers` blocks, a small vocabulary, bf16) and
-  reports what it holds above the model at its peak, beside two blocks and the activations of the calibration text.
+  reports what it holds above the model at its peak, beside what a plain forward pass of the same text holds, two blocks,
+  and the activations between them.
+
+With --only the other results stay as they are stored.
 
 Stores benchmarks/results/pruning_cost/results.json.
 """
@@ -32,7 +36,7 @@ from evals import statistics
 from evals.environment import environment
 from evals.peak import high_water_mark
 from models import load
-from models.files import write_json
+from models.files import read_json, write_json
 from pruning import PruningConfig, prune
 from pruning.patterns.unstructured import Unstructured
 from pruning.problem import Problem
@@ -42,7 +46,7 @@ from pruning.windows import calibration_windows
 
 OUT = Path(__file__).parent / "results" / "pruning_cost"
 SHAPES = {"q, o": (2048, 2048), "gate, up": (8192, 2048), "down": (2048, 8192)}  # of Llama-3.2-1B
-METHODS = {"wanda": ("wanda", "none"), "sparsegpt": ("obs", "sparsegpt"), "exchange": ("obs", "exchange")}
+METHODS = {"wanda": ("wanda", "none"), "sparsegpt": ("obs", "sparsegpt")}
 SOLVERS: dict[str, dict] = {
     "sparsegpt": {"method": "obs", "solver": "sparsegpt"},
     "wanda + refit": {"method": "wanda", "solver": "refit"},
@@ -90,13 +94,13 @@ def on_embedded(repeats: int) -> dict:
     return interleaved({"wanda": partial(pruned, {}), "two forward passes": passes, **contenders}, repeats)
 
 
-def textbook(weight: torch.Tensor, gram: torch.Tensor, sparsity: float) -> torch.Tensor:
-    """SparseGPT (Frantar and Alistarh, 2023, algorithm 1): a column at a time, the rest of the block after each."""
+def textbook(weight: torch.Tensor, gram: torch.Tensor, sparsity: float, together: int) -> torch.Tensor:
+    """SparseGPT (Frantar and Alistarh, 2023, algorithm 1), a column at a time; `together` columns choose and update."""
     weight, hessian = weight.clone(), gram.clone()
     hessian.diagonal().add_(0.01 * hessian.diagonal().mean())
     inverse = torch.linalg.cholesky(torch.cholesky_inverse(torch.linalg.cholesky(hessian)), upper=True)
-    for start in range(0, weight.shape[1], BLOCK):
-        end = min(start + BLOCK, weight.shape[1])
+    for start in range(0, weight.shape[1], together):
+        end = min(start + together, weight.shape[1])
         block, factor = weight[:, start:end].clone(), inverse[start:end, start:end]
         errors = torch.zeros_like(block)
         scores = block.square() / factor.diagonal().square()
@@ -126,10 +130,9 @@ def sparsegpt(repeats: int) -> dict:
         def ours(weight=weight, values=values, target=target) -> None:
             solve(Problem(weight, torch.zeros_like(weight), target, values, "obs"))
 
-        def theirs(weight=weight, gram=gram) -> None:
-            textbook(weight, gram, 0.5)
-
-        results[f"{name} ({rows} x {columns})"] = interleaved({"textbook": theirs, "ours": ours}, repeats)
+        loops = {"column by column": columns, f"in blocks of {BLOCK}": BLOCK}
+        theirs = {loop: partial(textbook, weight, gram, 0.5, together) for loop, together in loops.items()}
+        results[f"{name} ({rows} x {columns})"] = interleaved({"ours": ours, **theirs}, repeats)
     return results
 
 
@@ -161,6 +164,10 @@ def child(name: str, layers: int, tokens: int) -> None:
     method, solver = METHODS[name]
     windows = max(1, tokens // 512)
     settings = PruningConfig(method=method, solver=solver, sparsity=0.5, samples=windows, sequence_length=512)
+    with torch.inference_mode():
+        for batch in calibration_windows(model, tokenizer, settings).batches:
+            model.model(**batch.inputs(model.device), use_cache=False)
+    forward = high_water_mark()[0] - held
     began = time.perf_counter()
     report = prune(model, tokenizer, settings, undoable=False)
     seconds = time.perf_counter() - began
@@ -170,6 +177,7 @@ def child(name: str, layers: int, tokens: int) -> None:
         json.dumps(
             {
                 "above_model": high_water_mark()[0] - held,
+                "forward": forward,
                 "model": sum(parameter.nbytes for parameter in model.parameters()),
                 "block": block,
                 "activations": activations,
@@ -183,27 +191,31 @@ def child(name: str, layers: int, tokens: int) -> None:
 def main() -> None:
     """Measures, prints and stores."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--layers", type=int, default=2)
     parser.add_argument("--tokens", type=int, default=4096)
+    parser.add_argument("--only", nargs="+", choices=("embedded", "sparsegpt", "memory"), help="measure these again")
     parser.add_argument("--child", choices=METHODS, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
         child(options.child, options.layers, options.tokens)
         return
-    results = {
-        "embedded": on_embedded(options.repeats),
-        "sparsegpt": sparsegpt(options.repeats),
-        "memory": memory(options.layers, options.tokens),
+    parts = {
+        "embedded": lambda: on_embedded(options.repeats),
+        "sparsegpt": lambda: sparsegpt(options.repeats),
+        "memory": lambda: memory(options.layers, options.tokens),
     }
+    file = OUT / "results.json"
+    results = read_json(file)["results"] if options.only else {}
+    results |= {name: measure() for name, measure in parts.items() if name in (options.only or parts)}
     document = {
         "schema_version": 1,
-        "command": " ".join(sys.argv),
+        "command": f"python benchmarks/pruning_cost.py --repeats {options.repeats}",
         "environment": environment(),
         "protocol": {"repeats": options.repeats, "layers": options.layers, "tokens": options.tokens},
         "results": results,
     }
-    write_json(OUT / "results.json", document)
+    write_json(file, document)
     print(json.dumps(results, indent=1))
 
 

@@ -146,11 +146,15 @@ def pruning_cost() -> str:
     rows = [["Wanda, embedded model, over two forward passes", times(results["embedded"]["two forward passes"])]]
     for name, entry in results["embedded"].items():
         rows.append([f"{name}, embedded model", f"{spread({'value': entry['median'], **entry}, '.1f')} s"])
-    rows += [[f"textbook SparseGPT over ours, {shape}", times(entry["ours"])] for shape, entry in results["sparsegpt"].items()]
+    for shape, contenders in results["sparsegpt"].items():
+        for loop, entry in contenders.items():
+            if loop != "ours":
+                rows.append([f"textbook SparseGPT, {loop}, over ours, {shape}", times(inverse(entry))])
     for method, entry in results["memory"].items():
-        bound = 2 * entry["block"] + entry["activations"]
+        parts = {"a forward pass": entry["forward"], "two blocks": 2 * entry["block"], "activations": entry["activations"]}
+        bound = ", ".join(f"{name} {format_bytes(size)}" for name, size in parts.items())
         rows.append(
-            [f"{method}: peak above the model (two blocks and activations: {format_bytes(bound)})",
+            [f"{method}, two blocks of Llama-3.2-1B: peak above the model ({bound})",
              f"{format_bytes(entry['above_model'])}, {format_seconds(entry['seconds'])}"]
         )  # fmt: skip
     return f"{table(['measure', 'value (95 % interval)'], rows)}\n\n{where(document)}"
@@ -172,6 +176,12 @@ def times(entry: dict) -> str:
     """How many times as long the first contender took as this one."""
     low, high = entry["first_over_this_interval"]
     return f"{entry['first_over_this']:.2f} times ({low:.2f} to {high:.2f})"
+
+
+def inverse(entry: dict) -> dict:
+    """The same with this contender's time over the first one's."""
+    low, high = entry["first_over_this_interval"]
+    return {"first_over_this": 1 / entry["first_over_this"], "first_over_this_interval": (1 / high, 1 / low)}
 
 
 def spread(entry: dict, form: str) -> str:

@@ -15,6 +15,8 @@ from pruning.blockwise import Batch
 from pruning.experts import watch_experts
 from pruning.roles import Projection
 
+TOKENS_AT_ONCE = 1024  # of which copies in fp32 exist
+
 
 class Accumulator(Protocol):
     """A statistic of one input: made for its `columns` and device, fed tokens, asked for its value."""
@@ -214,8 +216,9 @@ class InputStatistics:
         if leader not in self._accumulators:
             self._accumulators[leader] = self._new_accumulators(tokens.shape[-1], tokens.device)
         self._tokens[leader] = self._tokens.get(leader, 0) + len(tokens)
-        for accumulator in self._accumulators[leader].values():
-            accumulator.add(tokens)
+        for part in tokens.split(TOKENS_AT_ONCE):
+            for accumulator in self._accumulators[leader].values():
+                accumulator.add(part)
 
 
 class BlockCosines:

@@ -1,6 +1,6 @@
 """Checkpoints: the whole state of a training run in one file, written whole or not at all."""
 
-import pickle
+from pickle import UnpicklingError  # the error alone: nothing is unpickled here
 from pathlib import Path
 
 import torch
@@ -32,7 +32,7 @@ def load_checkpoint(path: Path, model: nn.Module, optimizers: list[torch.optim.O
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
         same = content["options"] == options
-    except (RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError):
+    except (RuntimeError, EOFError, KeyError, TypeError, UnpicklingError):
         raise RequestError(f"{path} is not a checkpoint of this program: remove it to begin anew.") from None
     if not same:
         raise RequestError(f"{path} is the checkpoint of a run with other options: remove it, or use the same ones.")
