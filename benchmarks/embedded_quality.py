@@ -45,7 +45,7 @@ def measure(options: argparse.Namespace) -> None:
 
     groups = {each.__name__.rpartition(".")[2]: each for each in (language, grammar, last_words, sentiment, questions)}
     if missing := [file for group in groups.values() for file in group.FILES if not (source / file).is_file()]:
-        raise RequestError(f"{source / missing[0]} does not exist: --source must name the folder that holds {missing[0]}.")
+        raise RequestError(f"{source / missing[0]} does not exist: --source must name the folder above {missing[0]}.")
     contenders = Contenders([options.model])
     (loaded,) = contenders.hold(options.model)
     progress = terminal_bar()
@@ -58,7 +58,8 @@ def measure(options: argparse.Namespace) -> None:
     document = {
         "schema_version": SCHEMA_VERSION,
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "command": f"python benchmarks/embedded_quality.py --source DATA --model {options.model}{' --quick' * options.quick}",
+        "command": f"python benchmarks/embedded_quality.py --source DATA --model {options.model}"
+        + " --quick" * options.quick,
         "environment": environment(),
         "settings": {"metrics": list(groups), "quick": options.quick},
         "models": [contenders.record(options.model)],
@@ -74,7 +75,7 @@ def main() -> int:
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--source", type=Path, required=True, metavar="DATA", help="folder of the texts")
     parser.add_argument("--model", default="embedded", help="`embedded`, a folder, or a Hub id")
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="where results.json goes (must be given for another model)")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="where results.json goes; needed for another model")
     parser.add_argument("--quick", action="store_true", help="a few hundred examples of each set; needs --out")
     add_debug(parser)
     options = parser.parse_args()

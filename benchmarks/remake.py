@@ -65,10 +65,12 @@ class Step:
 STEPS = (
     Step("embedded_quality.py", "--source DATA", "embedded_quality/results.json", 12, "quality/*.py"),
     Step("one_shot.py", "", "one_shot/results.json", 8),
-    Step("solvers.py", "--source DATA --patterns 0.5 2:4 --windows 64 --most 60", "solvers/embedded.json", 25),
+    Step(
+        "solvers.py", "--source DATA --patterns 0.5 2:4 0.7 0.6 4:8 --windows 128 --most 60", "solvers/embedded.json", 60
+    ),
     Step("distillation.py", "--source DATA --corpus CORPUS", "distillation/results.json", 15),
-    Step("pruning_cost.py", "", "pruning_cost/results.json", 20),
-    Step("resume_kills.py", "", "resume_kills/results.json", 12),
+    Step("pruning_cost.py", "--repeats 3", "pruning_cost/results.json", 20),
+    Step("resume_kills.py", "--kills 20 --options '--method wanda --samples 128'", "resume_kills/results.json", 12),
     Step("startup.py", "--repeats 5", "startup/results.json", 3),
     Step("streaming.py", "--repeats 15", "streaming/results.json", 3),
 )
@@ -124,7 +126,8 @@ def remake(options: argparse.Namespace) -> None:
     if options.list:
         for step in steps:
             seconds = record[step.name]["seconds"] if step.name in record else 60 * step.minutes
-            print(f"{'due' if step in due else 'current':8} {step.name:18} about {format_seconds(seconds):12} {step.options}")
+            state = "due" if step in due else "current"
+            print(f"{state:8} {step.name:18} about {format_seconds(seconds):12} {step.options}")
         return
     folders = {word: path.resolve() for word, path in (("DATA", options.source), ("CORPUS", options.corpus)) if path}
     commands = [step.command(folders) for step in due]

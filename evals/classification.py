@@ -75,7 +75,11 @@ def classification(true: Sequence[int], predicted: Sequence[int], labels: Sequen
             statistic[f"{name}[{label}]"] = lambda confusion, measure=measure, at=at: measure(confusion)[..., at]
     estimates = {"accuracy": statistics.mean(np.asarray(true) == np.asarray(predicted))}
     for name, measure in statistic.items():
-        estimates[name] = statistics.bootstrap(cells, lambda drawn, measure=measure: measure(counts(drawn, len(labels))))
+
+        def of_examples(drawn: np.ndarray, measure=measure) -> np.ndarray:
+            return measure(counts(drawn, len(labels)))
+
+        estimates[name] = statistics.bootstrap(cells, of_examples)
     return [
         Measurement(name, found.value, "", found.interval, found.stderr, found.n, protocol)
         for name, found in estimates.items()

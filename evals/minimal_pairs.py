@@ -73,7 +73,8 @@ def minimal_pairs(
     for name, members in sets.items():
         terms.setdefault(members[0].term, []).append(name)
     overall = _measurement("accuracy", [correct[name] for name in sets])
-    return [overall, *(_measurement(f"accuracy[{term}]", [correct[name] for name in terms[term]]) for term in sorted(terms))]
+    by_term = {term: [correct[name] for name in terms[term]] for term in sorted(terms)}
+    return [overall, *(_measurement(f"accuracy[{term}]", answers) for term, answers in by_term.items())]
 
 
 def good_is_likelier(loaded: Loaded, pairs: Sequence[MinimalPair], progress: Progress | None = None) -> np.ndarray:
@@ -86,7 +87,7 @@ def good_is_likelier(loaded: Loaded, pairs: Sequence[MinimalPair], progress: Pro
 
 
 def mean_over_sets(correct: Sequence[np.ndarray]) -> Estimate:
-    """The mean of the sets' means, with the t interval of a stratified sample: the sets are fixed, their pairs drawn."""
+    """The mean of the sets' means, with the t interval of a stratified sample: sets are fixed, their pairs drawn."""
     estimates = [statistics.mean(answers) for answers in correct]
     value = float(np.mean([estimate.value for estimate in estimates]))
     known = all(estimate.stderr is not None for estimate in estimates)
@@ -96,5 +97,5 @@ def mean_over_sets(correct: Sequence[np.ndarray]) -> Estimate:
 
 def _measurement(metric: str, correct: Sequence[np.ndarray]) -> Measurement:
     estimate = mean_over_sets(correct)
-    protocol = {"name": "blimp", "sets": len(correct), "sentence": "whole, behind the first token of a text", "tie": "wrong"}
+    protocol = {"name": "blimp", "sets": len(correct), "sentence": "whole, after the first token", "tie": "wrong"}
     return Measurement(metric, estimate.value, "", estimate.interval, estimate.stderr, estimate.n, protocol)

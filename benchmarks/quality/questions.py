@@ -33,7 +33,7 @@ def measure(loaded: Loaded, root: Path, quick: bool, progress: Progress) -> Iter
     counts = np.array([len(given) for given in answers])
     protocol = {
         "name": "greedy", "answer_tokens": ANSWER_TOKENS, "questions_per_paragraph": QUESTIONS_PER_PASSAGE,
-        "interval_over": f"{len(counts)} paragraphs", "contexts_too_long": sum(each is None for g in answers for each in g),
+        "interval_over": f"{len(counts)} paragraphs", "contexts_too_long": sum(given.count(None) for given in answers),
     }  # fmt: skip
     for name, score in SCORES.items():
         sums = [
@@ -51,7 +51,7 @@ def asked(paragraph: Passage) -> tuple:
 
 
 def answer(loaded: Loaded, paragraph: Passage, question: str) -> str | None:
-    """The model's answer; None where the context is too long for it, which counts as wrong: to leave it out flatters."""
+    """The model's answer; None where the context is too long, which counts as wrong: to leave it out would flatter."""
     prompt = loaded.tokenizer(question_prompt(paragraph.context, question), verbose=False)["input_ids"]
     if len(prompt) > loaded.description.context - ANSWER_TOKENS:
         return None

@@ -1,4 +1,4 @@
-"""Texts that a person can judge: what the model writes on, greedily and drawn, and how it answers held-out questions."""
+"""Texts that a person can judge: what the model writes, greedily and drawn, and how it answers held-out questions."""
 
 from pathlib import Path
 

@@ -83,7 +83,7 @@ def test_a_sample_of_each_set(loaded):
 
 
 def test_the_file_is_read_and_an_empty_one_refused(tmp_path, loaded):
-    row = {"sentence_good": "A tree is.", "sentence_bad": "A tree are.", "UID": "s", "linguistics_term": "t", "pairID": "0"}
+    row = {"sentence_good": "A tree is.", "sentence_bad": "A tree are.", "UID": "s", "linguistics_term": "t"}
     path = tmp_path / "blimp.jsonl.gz"
     with gzip.open(path, "wt", encoding="utf-8") as file:
         file.write(json.dumps(row) + "\n")

@@ -37,7 +37,8 @@ def source(tmp_path_factory):
     sets = {"a": "agreement", "b": "agreement", "c": "islands"}
     write("blimp/blimp.jsonl.gz", lines([pair | {"UID": s, "linguistics_term": sets[s]} for s in "aabbcc"]))
     write("lambada/lambada_test.jsonl.gz", lines([{"text": f"The gardener has {at} trees"} for at in range(4)]))
-    write("sst2_glue/test.tsv.gz", "sentence\tlabel\n" + "".join(f"film {at}\t{at % 2}\n" for at in range(6)))
+    rows = "".join(f"film {at}\t{at % 2}\n" for at in range(6))
+    write("sst2_glue/test.tsv.gz", f"sentence\tlabel\n{rows}")
     write("sst2_glue/train.tsv.gz", "sentence\tlabel\nnot read\t1\n")
     for at, name in enumerate(("amazon_cells", "imdb", "yelp")):
         kept_back = held_out(name, HELD_OUT_SENTENCES, 2)
@@ -62,8 +63,9 @@ def test_all_groups_are_measured_and_stored(run_cli, source, tiny_folder, tmp_pa
     found = {entry["metric"]: entry for entry in document["results"]}
     expected = {
         "wikipedia_heldout bits_per_byte": None, "wikitext2_test_raw perplexity": None, "blimp accuracy": 6,
-        "blimp accuracy[agreement]": 4, "lambada perplexity": 4, "sst2_test accuracy": 6, "sst2_test recall[positive]": 6,
-        "uci_heldout macro_f1": 6, "squad_heldout exact_match": 8, "squad_heldout f1": 8,
+        "blimp accuracy[agreement]": 4, "lambada perplexity": 4, "sst2_test accuracy": 6,
+        "sst2_test recall[positive]": 6, "uci_heldout macro_f1": 6, "squad_heldout exact_match": 8,
+        "squad_heldout f1": 8,
     }  # fmt: skip
     assert expected.keys() <= found.keys()
     assert all(found[metric]["n"] == n for metric, n in expected.items() if n)

@@ -1,6 +1,5 @@
-"""The command that makes every figure of the embedded model again: what is due, what is kept, what an interruption costs."""
+"""The command that makes the embedded model's figures again: what is due, what is kept, what a failure costs."""
 
-import json
 import sys
 
 import pytest
@@ -106,7 +105,7 @@ def test_a_model_that_changes_meanwhile_is_told_and_nothing_is_recorded(house, m
 def test_the_list_runs_nothing_and_tells_measured_times(house, monkeypatch, capsys):
     run(house, monkeypatch, "second")
     record = house / "benchmarks/results/remade.json"
-    record.write_text(json.dumps({name: entry | {"seconds": 200} for name, entry in json.loads(record.read_text()).items()}))
+    record.write_text(record.read_text().replace('"seconds": ', '"seconds": 200, "was": '))
     capsys.readouterr()
     assert run(house, monkeypatch, "--list") == (0, [])
     first, second = capsys.readouterr().out.splitlines()
