@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from accelerate.state import AcceleratorState
 from transformers import Trainer, TrainingArguments
 
 ROOT = Path(__file__).parent.parent
@@ -101,6 +102,7 @@ def main() -> None:
     losses = {}
     for _ in range(options.rounds):
         for name, run in runs.items():
+            AcceleratorState._reset_state(True)  # it is one of a process, and the two want other settings
             began = time.perf_counter()
             model = run()
             seconds[name].append((time.perf_counter() - began) / options.steps)
