@@ -69,7 +69,11 @@ def build_choices(desk: Desk) -> gr.HTML:
         }
 
     shaped = [sparsity, pattern, solver, hint]
-    gr.on([method.input, pattern.input, solver.input], adapt, [method, pattern, solver], shaped, queue=False, **PRIVATE)
+    # Without preprocess: a choice made just before another shortened the list of choices is no error here.
+    gr.on(
+        [method.input, pattern.input, solver.input], adapt, [method, pattern, solver], shaped, queue=False,
+        preprocess=False, **PRIVATE,
+    )  # fmt: skip
 
     def run(words: Words, stop: threading.Event, now: Visit, name: str, *chosen: Any) -> Iterator[Updates | None]:
         settings = settings_of(methods, *chosen)
