@@ -160,7 +160,7 @@ def test_alps_is_the_plain_admm_on_the_embedded_model(embedded_layers, pattern, 
         usual = solve(alps, weight, gram, pattern, sparsity)
         assert (usual.keep == exact.keep).float().mean() > 0.99, name
         assert float(damped_error(weight, usual.weight, gram).sum()) == pytest.approx(
-            float(damped_error(weight, exact.weight, gram).sum()), rel=1e-3
+            float(damped_error(weight, exact.weight, gram).sum()), rel=5e-3
         )
 
 
