@@ -1,41 +1,55 @@
 """Scoring by log-likelihood: how likely a model finds each of several continuations of one prompt."""
 
-import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import exp
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from evals.branches import Row, batches, can_branch, logits_of, rows_of
+from evals.encoding import Pair, encode_choices, fitted, leading_tokens
 from models.description import context_length
 from models.errors import EspalierError, RequestError
 from models.progress import Progress, silent
 
-BATCH_TOKENS = 4096  # tokens of one forward pass, padding included
-LOGIT_BYTES = 128 << 20  # what the logits of one forward pass may take
-Pair = tuple[list[int], list[int]]  # token ids of a context and of its continuation
-LENGTHS = {"none": lambda score: 1, "tokens": lambda score: score.tokens, "characters": lambda score: score.characters}
+LENGTHS = {
+    "none": lambda score: 1,
+    "tokens": lambda score: score.tokens,
+    "characters": lambda score: score.characters,
+    "bytes": lambda score: score.bytes,
+}
+DEVIATION = {torch.float32: 1e-3, torch.float64: 1e-6}  # nats a token that branches may differ by; wider for half floats
+HALF_DEVIATION = 0.1
 
 
 @dataclass(frozen=True)
 class ChoiceScore:
     """One choice after a prompt.
 
-    `log_likelihood` is the sum over its tokens in nats. `characters` counts the choice without the spaces it begins
-    with, as lm-evaluation-harness does for `acc_norm`. `dropped` is how many tokens of the prompt's beginning were
-    cut off because prompt and choice together are longer than the model's context. `greedy` is whether greedy decoding
-    writes just this choice's tokens.
+    `log_likelihood` is the sum over its tokens in nats. `characters` and `bytes` count the choice without the spaces it
+    begins with, as lm-evaluation-harness does for `acc_norm`. `dropped` is how many tokens of the prompt's beginning
+    were left out because the context is too short. `greedy` tells whether each token is the likeliest one, so that
+    greedy decoding writes just this choice's tokens.
     """
 
     choice: str
     log_likelihood: float
     tokens: int
-    characters: int
     dropped: int = 0
     greedy: bool = False
+
+    @property
+    def characters(self) -> int:
+        """Characters of the choice without the spaces it begins with."""
+        return len(self.choice.lstrip(" "))
+
+    @property
+    def bytes(self) -> int:
+        """UTF-8 bytes of the choice without the spaces it begins with."""
+        return len(self.choice.lstrip(" ").encode())
 
 
 class PairScore(NamedTuple):
@@ -43,6 +57,23 @@ class PairScore(NamedTuple):
 
     log_likelihood: float
     greedy: bool
+
+
+class Asked(NamedTuple):
+    """Prompts with their choices as token ids: `pairs`, one after the other, and what was `dropped` for each pair."""
+
+    prompts: list[tuple[str, Sequence[str]]]
+    pairs: list[Pair]
+    dropped: list[int]
+
+    def scores(self, found: Sequence[PairScore]) -> list[list[ChoiceScore]]:
+        """The pairs' scores as those of the choices of every prompt."""
+        each = zip(self.pairs, self.dropped, found, strict=True)
+        return [[self._score(choice, *next(each)) for choice in choices] for _, choices in self.prompts]
+
+    @staticmethod
+    def _score(choice: str, pair: Pair, dropped: int, score: PairScore) -> ChoiceScore:
+        return ChoiceScore(choice, score.log_likelihood, len(pair[1]), dropped, score.greedy)
 
 
 def score_choices(
@@ -65,45 +96,30 @@ def score_prompts(
     progress: Progress | None = None,
 ) -> list[list[ChoiceScore]]:
     """`score_choices` for many (prompt, choices) at once, in batches that reach across prompts."""
-    room = context_length(model.config.get_text_config())
-    special = leading_tokens(tokenizer)
+    encoded = encode(tokenizer, asked, context_length(model.config.get_text_config()))
+    return encoded.scores(score_pairs(model, encoded.pairs, progress))
+
+
+def encode(tokenizer: PreTrainedTokenizerBase, asked: Sequence[tuple[str, Sequence[str]]], room: int) -> Asked:
+    """Prompts and choices as token ids, contexts cut to the `room` of tokens. RequestError as `score_choices`."""
+    special = len(leading_tokens(tokenizer))
     pairs: list[Pair] = []
-    dropped = []
+    dropped: list[int] = []
     for prompt, choices in asked:
-        fitted, gone = _fitted(_encoded(tokenizer, prompt, choices), room, len(special))
-        pairs += fitted
-        dropped += [gone] * len(fitted)
-    found = zip(pairs, dropped, score_pairs(model, pairs, progress), strict=True)
-    return [[_choice_score(choice, *next(found)) for choice in choices] for _, choices in asked]
-
-
-def _encoded(tokenizer: PreTrainedTokenizerBase, prompt: str, choices: Sequence[str]) -> list[Pair]:
-    if not choices:
-        raise RequestError("There is no choice to score: give at least one.")
-    if blank := [choice for choice in choices if not choice.strip()]:
-        raise RequestError(f"The choice {blank[0]!r} is empty: every choice needs a visible character.")
-    return [encode_pair(tokenizer, prompt, choice) for choice in choices]
-
-
-def _fitted(pairs: list[Pair], room: int, special: int) -> tuple[list[Pair], int]:
-    """One prompt's pairs cut from the left, behind the `special` first tokens, to what the longest leaves room for."""
-    context = pairs[0][0]
-    room = room - max(len(tail) for _, tail in pairs) + 1
-    if room < special + 1:
-        raise RequestError("A choice is longer than the model's context: give a shorter one.")
-    dropped = max(0, len(context) - room)
-    context = [*context[:special], *context[special + dropped :]]
-    return [(context, tail) for _, tail in pairs], dropped
-
-
-def _choice_score(choice: str, pair: Pair, dropped: int, score: PairScore) -> ChoiceScore:
-    return ChoiceScore(choice, score.log_likelihood, len(pair[1]), len(choice.lstrip(" ")), dropped, score.greedy)
+        if not choices:
+            raise RequestError("There is no choice to score: give at least one.")
+        if blank := [choice for choice in choices if not choice.strip()]:
+            raise RequestError(f"The choice {blank[0]!r} is empty: every choice needs a visible character.")
+        cut, gone = fitted(encode_choices(tokenizer, prompt, choices), room, special)
+        pairs += cut
+        dropped += [gone] * len(cut)
+    return Asked(list(asked), pairs, dropped)
 
 
 def probabilities(scores: Sequence[ChoiceScore], normalise: str = "none") -> list[float]:
     """The choices' probabilities, summing to 1: the softmax of log-likelihood / length.
 
-    The length is 1 (`none`), the choice's tokens or its characters, which takes away the advantage of short choices.
+    The length is 1 (`none`), the choice's tokens, characters or bytes, which takes away the advantage of short choices.
     """
     if normalise not in LENGTHS:
         raise RequestError(f"Unknown normalisation {normalise!r}: use one of {', '.join(LENGTHS)}.")
@@ -112,118 +128,70 @@ def probabilities(scores: Sequence[ChoiceScore], normalise: str = "none") -> lis
     return [weight / sum(weights) for weight in weights]
 
 
-def encode_pair(tokenizer: PreTrainedTokenizerBase, prompt: str, choice: str) -> Pair:
-    """Token ids of the prompt, which begin with the tokenizer's special ones, and of the choice after it.
-
-    As lm-evaluation-harness does (`api/model.py`, `_encode_pair`): spaces at the end of the prompt move to the
-    choice, the two are encoded together, and the choice's tokens are what follows as many as the prompt has alone.
-    """
-    body = prompt.rstrip(" ")
-    choice = prompt[len(body) :] + choice
-
-    def encode(text: str) -> list[int]:
-        return tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
-
-    alone = encode(body) if body else []
-    tail = encode(body + choice)[len(alone) :]
-    # Where the choice melts wholly into the prompt's last token, it is encoded by itself.
-    tail = tail or encode(choice)
-    return (leading_tokens(tokenizer) if alone else beginning(tokenizer)) + alone, tail
-
-
-def beginning(tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """The tokens before a text that nothing precedes: the tokenizer's leading ones, else its BOS or EOS.
-
-    Raises RequestError for a tokenizer that has none of them: the first token of a text would have no likelihood.
-    """
-    known = [token for token in (tokenizer.bos_token_id, tokenizer.eos_token_id) if token is not None]
-    tokens = leading_tokens(tokenizer) or known[:1]
-    if not tokens:
-        raise RequestError("The prompt is empty and the model has no token to begin a text with: write something.")
-    return tokens
-
-
-def leading_tokens(tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """The special tokens that the tokenizer puts before a text by default: often one BOS, or none."""
-    plain = tokenizer("a", add_special_tokens=False)["input_ids"]
-    whole = tokenizer("a")["input_ids"]
-    return list(whole[: next((at for at in range(len(whole)) if whole[at : at + len(plain)] == plain), 0)])
-
-
 def log_likelihoods(model: PreTrainedModel, pairs: Sequence[Pair], progress: Progress | None = None) -> list[float]:
     """log p(continuation | context) in nats for pairs of token ids; see `score_pairs`."""
     return [score.log_likelihood for score in score_pairs(model, pairs, progress)]
 
 
-@torch.inference_mode()
-def score_pairs(model: PreTrainedModel, pairs: Sequence[Pair], progress: Progress | None = None) -> list[PairScore]:
+def score_pairs(
+    model: PreTrainedModel, pairs: Sequence[Pair], progress: Progress | None = None, packed: bool | None = None
+) -> list[PairScore]:
     """Every continuation after its context, as token ids, neither empty.
 
-    Computed in fp32. Pairs are padded on the right and masked, and those that need the same input (continuations of
-    one token after one context) share a row; the values equal those of scoring one by one within rounding. Raises
-    RequestError for a pair longer than the model's context, EspalierError on output that is not finite.
+    Computed in fp32. Continuations of one context share its row where that is `packed` (by default where the model can
+    read it so); the values equal those of scoring one by one within rounding. Raises RequestError for a pair longer
+    than the model's context, EspalierError on output that is not finite.
     """
     report = progress or silent
-    waiting: dict[tuple[int, ...], list[int]] = {}  # a row of input ids, and the pairs that need it
-    for at, (context, tail) in enumerate(pairs):
-        waiting.setdefault((*context, *tail[:-1]), []).append(at)
+    packed = packs(model, pairs) if packed is None else packed
     scores = [PairScore(0.0, False)] * len(pairs)
     done = 0
-    for rows, first in _batches(waiting, pairs, model):
-        owners = [at for row in rows for at in waiting[row]]
-        places = [place for place, row in enumerate(rows) for _ in waiting[row]]
-        found = _score_batch(_logits(model, rows, first), [pairs[at] for at in owners], places, first)
-        for at, score in zip(owners, found, strict=True):
+    for batch in plan(pairs, packed, model.config.get_text_config()):
+        for at, score in score_batch(model, batch, pairs):
             scores[at] = score
-        done += len(rows)
-        report(done / len(waiting), f"{done} of {len(waiting)} texts")
-    if not all(np.isfinite(score.log_likelihood) for score in scores):
-        raise EspalierError("The model's output is not finite: its weights are damaged, or its dtype is too narrow.")
+            done += 1
+        report(done / len(pairs), f"{done} of {len(pairs)} continuations")
     return scores
 
 
-def _batches(
-    waiting: dict[tuple[int, ...], list[int]], pairs: Sequence[Pair], model: PreTrainedModel
-) -> Iterator[tuple[list[tuple[int, ...]], int]]:
-    """Rows of similar length, and the position before which none of them needs logits."""
-    config = model.config.get_text_config()
-    rows = sorted(waiting, key=lambda row: (-len(row), row))  # the longest first: memory runs out at once or never
-    if rows and len(rows[0]) > context_length(config):
-        raise RequestError(f"A text is longer than the model's context of {context_length(config)} tokens: shorten it.")
-    needed = {row: min(len(pairs[at][0]) for at in owners) - 1 for row, owners in waiting.items()}
-    start = 0
-    while start < len(rows):
-        length = len(rows[start])
-        batch = rows[start : start + max(1, BATCH_TOKENS // length)]
-        first = min(needed[row] for row in batch)
-        batch = batch[: max(1, LOGIT_BYTES // (4 * (length - first) * config.vocab_size))]
-        yield batch, first
-        start += len(batch)
+def plan(pairs: Sequence[Pair], packed: bool, config: PretrainedConfig) -> list[list[Row]]:
+    """The batches in which pairs are scored: the same for the same pairs, so that a resumed run rounds alike."""
+    return list(batches(rows_of(pairs, packed, context_length(config)), config))
 
 
-def _score_batch(logits: torch.Tensor, pairs: list[Pair], places: list[int], first: int) -> list[PairScore]:
-    # logits [B, T, V] from position `first` on; pair i is of row places[i]
-    owners = np.repeat(np.arange(len(pairs)), [len(tail) for _, tail in pairs])
-    columns = np.concatenate([np.arange(len(tail)) + len(context) - 1 - first for context, tail in pairs])
-    rows = np.asarray(places)[owners]
-    targets = torch.tensor([token for _, tail in pairs for token in tail], device=logits.device)
-    index = tuple(torch.from_numpy(axis).to(logits.device) for axis in (rows, columns))
-    values = logits[(*index, targets)].float() - logits.float().logsumexp(-1)[index]
-    missed = logits.argmax(-1)[index] != targets
+@torch.inference_mode()
+def score_batch(model: PreTrainedModel, rows: Sequence[Row], pairs: Sequence[Pair]) -> list[tuple[int, PairScore]]:
+    """The numbers and scores of the pairs that the rows answer. EspalierError on output that is not finite."""
+    logits, first = logits_of(model, rows)
+    members = [(line, at, places) for line, row in enumerate(rows) for at, places in zip(row.pairs, row.wanted, strict=True)]
+    owners = np.repeat(np.arange(len(members)), [len(places) for _, _, places in members])
+    lines = np.asarray([line for line, _, _ in members])[owners]
+    columns = np.concatenate([np.asarray(places) for _, _, places in members]) - first
+    targets = torch.tensor([token for _, at, _ in members for token in pairs[at][1]], device=logits.device)
+    index = tuple(torch.from_numpy(axis).to(logits.device) for axis in (lines, columns))
+    wanted = logits[index].float()  # [tokens, V]: other places are widened for nothing
+    values = wanted.gather(1, targets[:, None])[:, 0] - wanted.logsumexp(-1)
+    missed = wanted.argmax(-1) != targets
     sums, misses = (np.bincount(owners, weights=each.double().cpu().numpy()) for each in (values, missed))
-    return [PairScore(float(value), not miss) for value, miss in zip(sums, misses, strict=True)]
+    if not np.isfinite(sums).all():
+        raise EspalierError("The model's output is not finite: its weights are damaged, or its dtype is too narrow.")
+    scores = [PairScore(float(value), not miss) for value, miss in zip(sums, misses, strict=True)]
+    return [(at, score) for (_, at, _), score in zip(members, scores, strict=True)]
 
 
-def _logits(model: PreTrainedModel, rows: list[tuple[int, ...]], first: int) -> torch.Tensor:
-    """The logits [B, T - first, V] of right-padded rows from position `first` on."""
-    device = next(model.parameters()).device
-    longest = max(len(row) for row in rows)
-    ids = torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows], device=device)
-    mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows], device=device)
-    trims = "logits_to_keep" in inspect.signature(model.forward).parameters
-    options = {"logits_to_keep": longest - first} if trims else {}
-    try:
-        logits = model(input_ids=ids, attention_mask=mask, use_cache=False, **options).logits
-    except (MemoryError, torch.cuda.OutOfMemoryError) as error:
-        raise EspalierError("Out of memory while scoring: use a shorter prompt or a smaller model.") from error
-    return logits[:, -(longest - first) :]
+def packs(model: PreTrainedModel, pairs: Sequence[Pair]) -> bool:
+    """Whether these pairs are scored as branches: some share a context, and the model reads branches as it should.
+
+    That is not only read off its configuration but tried on the first context with two branches.
+    """
+    rows = rows_of(pairs, True, context_length(model.config.get_text_config()))
+    trees = [row for row in rows if row.is_tree]
+    if not trees or not can_branch(model, max(len(row.ids) for row in trees)):
+        return False
+    tried = [pairs[at] for at in min(trees, key=lambda row: len(row.ids)).pairs]
+    together, apart = (score_pairs(model, tried, packed=packed) for packed in (True, False))
+    allowed = DEVIATION.get(model.dtype, HALF_DEVIATION)
+    return all(
+        abs(one.log_likelihood - other.log_likelihood) <= allowed * len(tail)
+        for one, other, (_, tail) in zip(together, apart, tried, strict=True)
+    )

@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from evals import statistics
-from evals.likelihood import beginning, log_likelihoods
+from evals.encoding import beginning
+from evals.likelihood import log_likelihoods
 from evals.measurement import Measurement
 from evals.statistics import Estimate
 from models.errors import RequestError

@@ -9,10 +9,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evals import likelihood
+from evals import branches
+from evals.encoding import encode_pair
 from evals.likelihood import (
     ChoiceScore,
-    encode_pair,
     leading_tokens,
     log_likelihoods,
     probabilities,
@@ -57,7 +57,7 @@ def test_any_lengths_in_any_batches(tiny_model, lengths, seed, batch_tokens):
         for pair_lengths in lengths
     ]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(likelihood, "BATCH_TOKENS", batch_tokens)
+        patch.setattr(branches, "BATCH_TOKENS", batch_tokens)
         values = log_likelihoods(model, pairs)
     for value, (context, tail) in zip(values, pairs, strict=True):
         assert isclose(value, plain_sum(model, context, tail), abs_tol=1e-4)
@@ -141,8 +141,9 @@ def test_damaged_weights_are_told(tiny_model, tiny_tokenizer):
 @given(st.lists(st.tuples(st.floats(-2000, 0), st.integers(1, 9), st.integers(1, 30)), min_size=1, max_size=6))
 @settings(max_examples=60, deadline=None)
 def test_probabilities_sum_to_one_and_keep_the_order(values):
-    scores = [ChoiceScore(str(at), *value) for at, value in enumerate(values)]
+    scores = [ChoiceScore(" " + "é" * letters, value, tokens) for value, tokens, letters in values]
     divisors = {"none": [1] * len(values), "tokens": [v[1] for v in values], "characters": [v[2] for v in values]}
+    divisors["bytes"] = [2 * v[2] for v in values]
     for normalise, lengths in divisors.items():
         found = probabilities(scores, normalise)
         normalised = [value[0] / length for value, length in zip(values, lengths, strict=True)]
@@ -151,8 +152,8 @@ def test_probabilities_sum_to_one_and_keep_the_order(values):
 
 
 def test_an_unknown_normalisation_is_refused():
-    with pytest.raises(RequestError, match="none, tokens, characters"):
-        probabilities([ChoiceScore("a", -1.0, 1, 1)], "bytes")
+    with pytest.raises(RequestError, match="none, tokens, characters, bytes"):
+        probabilities([ChoiceScore("a", -1.0, 1)], "words")
 
 
 def test_greedy_says_what_greedy_decoding_writes(tiny_model, tiny_tokenizer):

@@ -87,7 +87,7 @@ def test_a_surprise_beyond_any_float_stays_finite(loaded, monkeypatch):
     from evals import last_word as module
     from evals.likelihood import ChoiceScore
 
-    monkeypatch.setattr(module, "score_prompts", lambda *_: [[ChoiceScore(" a", -5000.0, 1, 1)]])
+    monkeypatch.setattr(module, "score_prompts", lambda *_: [[ChoiceScore(" a", -5000.0, 1)]])
     _, perplexity = last_word(loaded, ["some a"])
     assert perplexity.value == exp(700)
 

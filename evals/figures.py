@@ -1,0 +1,107 @@
+"""A figure of a task, its spread, and the paired comparison of two models on it.
+
+Every figure here is a function of sums over samples: each sample gives a small vector of sufficient statistics [k]
+(a hit for accuracy; the matches, totals and lengths of BLEU; a cell of the confusion matrix for MCC), and `reduce`
+makes the value of their sum. So one bootstrap serves all: a resample is a row of counts, how often each sample was
+drawn, and all resamples are one matrix product. A comparison draws the same samples for both models, so that easy and
+hard samples cancel.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from evals import statistics
+from evals.statistics import CONFIDENCE, Estimate
+
+RESAMPLES = 4000
+RESAMPLES_AT_ONCE = 1 << 22  # counts of a piece of the matrix
+Reduce = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """`reduce` makes values [...] of sums over samples [..., k]; a mean divides its single sum by the sample count.
+
+    `reduce` is None for a mean, whose interval is Student's t.
+    """
+
+    name: str
+    reduce: Reduce | None = None
+    unit: str = ""
+    higher_is_better: bool = True
+
+    def value(self, sums: np.ndarray, samples: int) -> np.ndarray:
+        """The figure [...] of sums [..., k] over so many samples."""
+        return sums[..., 0] / samples if self.reduce is None else self.reduce(sums)
+
+
+class Comparison(NamedTuple):
+    """The second model's figure less the first's, with the test of whether they differ.
+
+    `p` is two-sided; `smallest` is the smallest true difference that this sample would show in four of five cases.
+    """
+
+    difference: Estimate
+    test: str
+    p: float | None
+    smallest: float | None
+
+
+def estimate(figure: Figure, samples: np.ndarray, seed: int = 0) -> Estimate:
+    """The figure of samples [n, k] with its 95 % interval."""
+    samples = np.asarray(samples, dtype=np.float64)
+    if figure.reduce is None:
+        return statistics.mean(samples[:, 0])
+    replicates = _replicates(figure, samples, seed)
+    return _percentile(float(figure.value(samples.sum(0), len(samples))), replicates, len(samples))
+
+
+def compare(figure: Figure, first: np.ndarray, second: np.ndarray, seed: int = 0) -> Comparison:
+    """How the second model differs from the first on the same samples [n, k], in the figure's unit."""
+    first, second = (np.asarray(samples, dtype=np.float64) for samples in (first, second))
+    count = len(first)
+    if figure.reduce is None:
+        difference = statistics.paired_difference(first[:, 0], second[:, 0])
+    else:
+        replicates = _replicates(figure, second, seed) - _replicates(figure, first, seed)
+        values = [float(figure.value(samples.sum(0), count)) for samples in (first, second)]
+        difference = _percentile(values[1] - values[0], replicates, count)
+    smallest = statistics.smallest_difference(difference.stderr) if difference.stderr is not None else None
+    if figure.reduce is None and np.isin((first, second), (0, 1)).all():
+        return Comparison(difference, "McNemar, exact", statistics.mcnemar(first[:, 0], second[:, 0]), smallest)
+    if figure.reduce is None:
+        replicates = _replicates(figure, second - first, seed)
+    return Comparison(difference, "paired bootstrap", _p_value(replicates) if count > 1 else None, smallest)
+
+
+def _replicates(figure: Figure, samples: np.ndarray, seed: int) -> np.ndarray:
+    """The figure of every resample; the same seed and sample count draw the same resamples."""
+    count = len(samples)
+    if count < 2:
+        return np.full(1, float(figure.value(samples.sum(0), max(count, 1))))
+    generator = np.random.default_rng(seed)
+    step = max(1, RESAMPLES_AT_ONCE // count)
+    sums = []
+    for start in range(0, RESAMPLES, step):
+        rows = min(step, RESAMPLES - start)
+        drawn = generator.integers(0, count, size=(rows, count)) + count * np.arange(rows)[:, None]
+        counts = np.bincount(drawn.ravel(), minlength=rows * count).reshape(rows, count)
+        sums.append(counts.astype(np.float64) @ samples)
+    return np.asarray(figure.value(np.concatenate(sums), count), dtype=np.float64)
+
+
+def _percentile(value: float, replicates: np.ndarray, count: int) -> Estimate:
+    if count < 2:
+        return Estimate(value, None, None, count)
+    low, high = np.quantile(replicates, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return Estimate(value, float(replicates.std(ddof=1)), (float(low), float(high)), count)
+
+
+def _p_value(replicates: np.ndarray) -> float:
+    """Two-sided, with one added to both counts so that it is never 0 (Davison and Hinkley 1997, section 4.2)."""
+    size = len(replicates)
+    below, above = (float((count + 1) / (size + 1)) for count in ((replicates <= 0).sum(), (replicates >= 0).sum()))
+    return min(1.0, 2 * min(below, above))

@@ -1,0 +1,164 @@
+"""A task is data: one small YAML file in tasks/, or one that a person wrote.
+
+    summary: The mood of reviews, two labels.          # what `python -m evals tasks` lists
+    metric: classification                             # the file of metrics/ that measures it
+    data: {file: sst2_glue/test.tsv.gz}                # below --source; or {embedded: reviews_en.jsonl} of evals/texts
+    hub: stanfordnlp/sst2:default:validation           # optional: where there is no --source
+    prompt: "Review: {sentence}\\nSentiment:"          # the row's fields in braces
+    most: 2000                                         # optional: so many rows, evenly spaced, unless --limit says less
+    licence: research use                              # optional
+
+and whatever else its metric asks for (`label`, `choices`, `references`, `stop`, ...). `data` may say `layout`, `columns`
+and, for files of aligned lines, a list of files (see `evals.rows`).
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from evals.rows import Row, kind_of, read_parallel, read_rows
+from models.errors import RequestError
+
+FOLDER = Path(__file__).parent / "tasks"
+TEXTS = Path(__file__).parent / "texts"
+REQUIRED = ("summary", "metric", "data", "prompt")
+OWN_FORM = "classification"  # what a table named on the command line is taken for
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task: `options` are the entries that its metric asks for."""
+
+    name: str
+    summary: str
+    metric: str
+    data: dict
+    prompt: str
+    hub: str | None = None
+    most: int | None = None
+    options: dict = field(default_factory=dict)
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether its data ships with the project."""
+        return "embedded" in self.data
+
+    def rows(self, source: Path | None = None, most: int | None = None) -> list[Row]:
+        """Its rows, or `most` of them, evenly spaced, so that a file sorted by label is not cut to one label.
+
+        RequestError, saying where they are looked for, if the data is not there.
+        """
+        rows = self._all_rows(source)
+        caps = [cap for cap in (self.most, most) if cap is not None]
+        return evenly(rows, min(caps) if caps else None)
+
+    def prompt_of(self, row: Row) -> str:
+        """The prompt with the row's fields. RequestError if it names a field that the row lacks."""
+        return self.fill(self.prompt, row)
+
+    def fill(self, template: str, row: Row) -> str:
+        """A template with the row's fields."""
+        try:
+            return template.format_map(row)
+        except (KeyError, IndexError, ValueError) as error:
+            have = ", ".join(map(str, row))
+            raise RequestError(f"Task {self.name}: {template!r} asks for {error}, and its rows have {have}.") from None
+
+    def field(self, row: Row, name: str) -> Any:
+        """A field of a row. RequestError if the row lacks it."""
+        if name not in row:
+            raise RequestError(f"Task {self.name}: there is no field {name!r}; its rows have {', '.join(map(str, row))}.")
+        return row[name]
+
+    def option(self, name: str) -> Any:
+        """An entry that the metric needs. RequestError if the task's file lacks it."""
+        if name not in self.options:
+            raise RequestError(f"Task {self.name} lacks {name!r}, which {self.metric} needs: add it to its file.")
+        return self.options[name]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the definition, 16 hex digits of it: another prompt is another task."""
+        told = [self.metric, self.data, self.prompt, self.most, self.options]
+        return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+    def _all_rows(self, source: Path | None) -> list[Row]:
+        layout, columns = self.data.get("layout"), self.data.get("columns", ())
+        if self.is_embedded:
+            return read_rows(TEXTS / self.data["embedded"], layout, columns)
+        files = self.data["file"] if isinstance(self.data["file"], list) else [self.data["file"]]
+        paths = [Path(source or "") / name for name in files]
+        if all(path.is_file() for path in paths) and (source or paths[0].is_absolute()):
+            return read_parallel(paths, columns) if len(paths) > 1 else read_rows(paths[0], layout, columns)
+        if self.hub and source is None:
+            from evals.hub_rows import hub_rows
+
+            return hub_rows(self.hub)
+        raise RequestError(
+            f"The task {self.name} needs {files[0]}: give the folder that holds it by --source"
+            f"{' (it is not in ' + str(source) + ')' if source else ''}."
+        )
+
+
+def evenly(items: Sequence, most: int | None) -> list:
+    """At most so many of the items, evenly spaced; all where `most` is None."""
+    size = min(len(items) if most is None else most, len(items))
+    return [items[at * len(items) // size] for at in range(size)]
+
+
+def names() -> list[str]:
+    """The tasks that ship with the project."""
+    return sorted(file.stem for file in FOLDER.glob("*.yaml"))
+
+
+def find(name: str, columns: dict[str, str] | None = None) -> Task:
+    """A task by its name, by the path of its .yaml file, or made of a .jsonl, .csv or .tsv file.
+
+    A table is taken for a classification: `columns` says which of its fields are `text` and `label` (those names by
+    default); the labels are the words that are scored. RequestError if there is no such task.
+    """
+    if name in names():
+        return read_task(FOLDER / f"{name}.yaml")
+    path = Path(name).expanduser()
+    if path.suffix in (".yaml", ".yml"):
+        return read_task(path)
+    if path.is_file():
+        return _of_table(path.absolute(), columns or {})
+    raise RequestError(f"Unknown task {name!r}: use some of {', '.join(names())}, or a .yaml, .jsonl or .csv file.")
+
+
+def read_task(path: Path) -> Task:
+    """The task of a YAML file. RequestError if it is missing, broken, or lacks an entry."""
+    import yaml
+
+    try:
+        entries = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError:
+        raise RequestError(f"There is no task file {path}: check the path.") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RequestError(f"{path} is not YAML ({' '.join(str(error).split())[:160]}): mend it.") from None
+    if not isinstance(entries, dict) or any(name not in entries for name in REQUIRED):
+        raise RequestError(f"{path} is not a task: it needs {', '.join(REQUIRED)}.")
+    data = entries["data"]
+    if not isinstance(data, dict) or not {"file", "embedded"} & data.keys():
+        raise RequestError(f"{path}: `data` must name a `file` below --source.")
+    most = entries.get("most")
+    if most is not None and (not isinstance(most, int) or most < 1):
+        raise RequestError(f"{path}: `most` must be a number of rows.")
+    options = {name: value for name, value in entries.items() if name not in (*REQUIRED, "hub", "most")}
+    fields = {name: str(entries[name]) for name in ("summary", "metric", "prompt")}
+    return Task(name=path.stem, data=data, hub=entries.get("hub"), most=most, options=options, **fields)
+
+
+def _of_table(path: Path, columns: dict[str, str]) -> Task:
+    kind_of(path)
+    text, label = columns.get("text", "text"), columns.get("label", "label")
+    options = {"label": label, "prefix": columns.get("prefix", " ")}
+    if "choices" in columns:
+        options["choices"] = columns["choices"]
+    prompt = columns.get("prompt", "{" + text + "}\nLabel:")
+    metric = "choice" if "choices" in columns else OWN_FORM
+    return Task(path.stem.split(".")[0], f"The labels of {path.name}", metric, {"file": str(path)}, prompt, options=options)
