@@ -1,26 +1,26 @@
-"""A results document as Markdown: one table a group of metrics, models as rows, every number with its spread."""
+"""A results document as Markdown: for each group of metrics its numbers, each with its spread, then how they compare."""
+
+from collections.abc import Sequence
 
 from tabulate import tabulate
 
+from evals.headings import LEFT_OUT, headings, title
+from evals.measurement import format_value
 from evals.results import Result
 from evals.statistics import verdict
 
-WORDS = {"nonzero": "non-zero", "ttft": "TTFT", "tpot": "TPOT", "nll": "NLL", "cuda": "CUDA"}
 SPEED_VERDICTS = {"higher": "faster", "lower": "slower"}
-# Entries of a protocol that results.json keeps and the report spares its reader.
-LEFT_OUT = {
-    "name", "text_sha256", "text_revision", "tokens_sha256", "load_before", "load_after", "interval_over", "ratio_of",
-    "loss_dtype",
-}  # fmt: skip
+SIGNIFICANT = 0.05
+MOST_COLUMNS = 6  # of numbers; a wider table is turned on its side, or is a list
 
 
 def markdown(document: dict) -> str:
-    """The whole report: a table for each group, its protocol under it, then the notes and the environment."""
+    """The whole report: for each group its tables and its protocol, then the notes and the environment."""
     results = [Result.from_dict(entry) for entry in document["results"]]
-    parts = ["# Evaluation", _models(document["models"])]
+    parts = ["# Evaluation", _models(document)]
     for group in dict.fromkeys(result.group for result in results):
         members = [result for result in results if result.group == group]
-        parts += [f"## {_title(group)}", _table(members), _protocols(members)]
+        parts += [f"## {title(group)}", _values(members), _comparisons(members), _protocols(members)]
     if document["notes"]:
         parts += ["## Notes", "\n".join(f"- {note}" for note in document["notes"])]
     parts.append(_footer(document))
@@ -32,49 +32,119 @@ def cell(result: Result) -> str:
     measurement = result.measurement
     if result.baseline is None:
         return str(measurement)
-    words = verdict(measurement.interval, result.neutral)
-    if measurement.metric.endswith("_speedup"):
+    return f"{measurement.with_interval()}, {in_words(result)}"
+
+
+def in_words(result: Result) -> str:
+    """A comparison in words: `higher`, `faster`, `within noise`, and whether it is so once corrected for many tasks."""
+    words = verdict(result.measurement.interval, result.neutral)
+    if result.measurement.metric.endswith("_speedup"):
         words = SPEED_VERDICTS.get(words, words)
-    return f"{measurement.with_interval()}, {words}"
+    corrected = result.test.p_holm if result.test else None
+    if corrected is not None and corrected > SIGNIFICANT and words in ("higher", "lower", "faster", "slower"):
+        return f"{words} alone, within noise among all tasks"
+    return words
 
 
-def _models(models: list[dict]) -> str:
-    facts = [[model[key] for key in ("family", "dtype", "revision") if model.get(key)] for model in models]
-    lines = [f"- `{model['id']}`: {', '.join(known)}" for model, known in zip(models, facts, strict=True)]
-    lines[0] += " (baseline)" if len(models) > 1 else ""
+def _models(document: dict) -> str:
+    models = document["models"]
+    baselines = {entry["baseline"] for entry in document["results"]} - {None} or {models[0]["id"]}
+    lines = []
+    for model in models:
+        known = [model[key] for key in ("family", "dtype", "revision") if model.get(key)]
+        mark = " (baseline)" if len(models) > 1 and model["id"] in baselines else ""
+        lines.append(f"- `{model['id']}`{': ' if known else ''}{', '.join(known)}{mark}")
     return "\n".join(lines)
 
 
-def _table(results: list[Result]) -> str:
-    metrics = list(dict.fromkeys(result.measurement.metric for result in results))
-    names = list(dict.fromkeys(result.model for result in results))
-    cells = {(result.model, result.measurement.metric): cell(result) for result in results}
-    rows = [[name, *(cells.get((name, metric), "") for metric in metrics)] for name in names]
-    headers = ["model", *(_title(metric, first=False) for metric in metrics)]
-    return tabulate(rows, headers, tablefmt="pipe", disable_numparse=True)
+def _values(results: Sequence[Result]) -> str:
+    """Models as rows, or as columns where there are more figures than fit beside each other."""
+    results = [result for result in results if result.baseline is None]
+    named = headings(results)
+    figures, models = list(dict.fromkeys(named)), list(dict.fromkeys(result.model for result in results))
+    if not figures:
+        return ""
+    cells = {(result.model, figure): cell(result) for result, figure in zip(results, named, strict=True)}
+    if len(figures) <= MOST_COLUMNS:
+        return _table(["model", *figures], [[model, *_along(cells, [model], figures)] for model in models])
+    if len(models) <= MOST_COLUMNS:
+        return _table(["figure", *models], [[figure, *_along(cells, models, [figure])] for figure in figures])
+    rows = [[model, figure, cells[model, figure]] for figure in figures for model in models if (model, figure) in cells]
+    return _table(["model", "figure", "value"], rows)
 
 
-def _protocols(results: list[Result]) -> str:
+def _comparisons(results: Sequence[Result]) -> str:
+    """A table for each baseline: models by figures, or a row a comparison where there are tests to tell of."""
+    results = [result for result in results if result.baseline is not None]
+    baselines = dict.fromkeys(result.baseline for result in results)
+    return "\n\n".join(
+        f"Against `{baseline}`:\n\n{_against([result for result in results if result.baseline == baseline])}"
+        for baseline in baselines
+    )
+
+
+def _against(results: Sequence[Result]) -> str:
+    named = headings(results)
+    figures, models = list(dict.fromkeys(named)), list(dict.fromkeys(result.model for result in results))
+    tested = any(result.test for result in results)
+    if not tested and len(figures) <= MOST_COLUMNS:
+        cells = {(result.model, figure): cell(result) for result, figure in zip(results, named, strict=True)}
+        return _table(["model", *figures], [[model, *_along(cells, [model], figures)] for model in models])
+    rows = []
+    for result, figure in zip(results, named, strict=True):
+        row = [result.model, figure, result.measurement.with_interval(), in_words(result)]
+        rows.append(row + (_test(result) if tested else []))
+    headers = ["model", "figure", "difference (95 % interval)", "verdict"]
+    headers += ["test", "p", "p (Holm)", "smallest difference it could show"] if tested else []
+    return _table(headers, rows)
+
+
+def _along(cells: dict[tuple[str, str], str], models: Sequence[str], figures: Sequence[str]) -> list[str]:
+    return [cells.get((model, figure), "") for model in models for figure in figures]
+
+
+def _test(result: Result) -> list[str]:
+    test = result.test
+    if test is None:
+        return ["", "", "", ""]
+    smallest = test.smallest_difference
+    shown = "" if smallest is None else format_value(smallest, result.measurement.unit)
+    return [test.name, p_value(test.p), p_value(test.p_holm), shown]
+
+
+def p_value(p: float | None) -> str:
+    """`0.031`, `<0.001`, or nothing."""
+    return "" if p is None else "<0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
+
+
+def _table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    clean = [[text.replace("|", "\\|") for text in row] for row in (headers, *rows)]
+    return tabulate(clean[1:], clean[0], tablefmt="pipe", disable_numparse=True)
+
+
+def _protocols(results: Sequence[Result]) -> str:
     """The entries in which the rows of a group agree, in one line: another protocol, another number."""
     protocols = [result.measurement.protocol for result in results]
     keys = dict.fromkeys(key for protocol in protocols for key in protocol if key not in LEFT_OUT)
     values = {key: {str(protocol[key]) for protocol in protocols if key in protocol} for key in keys}
-    facts = ", ".join(f"{key.replace('_', ' ')} {found.pop()}" for key, found in values.items() if len(found) == 1)
-    names = " and ".join(dict.fromkeys(protocol["name"] for protocol in protocols))
-    return f"Protocol: {names}{f' ({facts})' if facts else ''}."
+    agreed = ", ".join(f"{title(key, first=False)} {found.pop()}" for key, found in values.items() if len(found) == 1)
+    names = " and ".join(dict.fromkeys(str(protocol["name"]) for protocol in protocols if "name" in protocol))
+    return f"Protocol: {names}{f' ({agreed})' if agreed else ''}."
 
 
 def _footer(document: dict) -> str:
-    place = document["environment"]
+    sources = document.get("sources") or [document]
+    lines = [_place(source) for source in sources]
+    return "\n\n".join(["± is half the width of the 95 % interval; in brackets its two ends.", *lines])
+
+
+def _place(source: dict) -> str:
+    """Where and with what a file's numbers were taken."""
+    place = source["environment"]
     libraries = ", ".join(f"{name} {version}" for name, version in place["libraries"].items())
     device = place["gpu"] or place["cpu"]
+    file = f"`{source['file']}`: " if "file" in source else ""
     return (
-        "± is half the width of the 95 % interval; in brackets its two ends.\n\n"
-        f"Measured {document['created']} on {device}, torch threads {place['threads']}, load {place['load_average']}; "
-        f"Python {place['python']}, {libraries}.\n\n`{document['command']}`"
+        f"{file}Measured {source['created']} on {device}, torch threads {place['threads']}, "
+        f"load {place['load_average']}; Python {place['python']}, {libraries}.\n\n`{source['command']}`"
     )
-
-
-def _title(name: str, first: bool = True) -> str:
-    text = " ".join(WORDS.get(word, word) for word in name.split("_"))
-    return text[:1].upper() + text[1:] if first else text

@@ -125,7 +125,7 @@ def test_the_report_has_every_number_with_its_spread_and_the_verdicts(document):
         assert text in report
     assert "(baseline)" in report and "- b: zeros save nothing." in report and "length 512" in report
     rows = [line for line in report.splitlines() if line.startswith("| b")]
-    assert len(rows) == 2  # one in each table that has it
+    assert len(rows) == 3  # its perplexity, and how perplexity and speed compare with the baseline's
 
 
 @pytest.mark.parametrize(
