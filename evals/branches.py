@@ -18,6 +18,7 @@ from models.errors import EspalierError, RequestError
 
 BATCH_TOKENS = 4096  # tokens of one forward pass, padding included
 LOGIT_BYTES = 128 << 20  # what the logits of one forward pass may take
+SHORTEST_TRUNK = 4  # tokens; to share fewer saves nothing
 MASKING = ("sdpa", "eager")  # attention that takes a mask of our own; flash attention takes none
 FULL = {"full_attention", "attention"}
 
@@ -51,12 +52,23 @@ def rows_of(pairs: Sequence[Pair], packed: bool, most: int) -> list[Row]:
 
     No row has more than `most` tokens if a pair alone has not; a branch that another begins with lies on it.
     """
+    if not packed:
+        return rows_of_texts(range(len(pairs)), pairs)
     groups: dict[tuple[int, ...], list[int]] = {}
-    for at, (context, tail) in enumerate(pairs):
-        groups.setdefault(tuple(context) if packed else (*context, *tail[:-1]), []).append(at)
-    if packed:
-        return [row for trunk, members in groups.items() for row in _trees(trunk, members, pairs, most)]
-    return [_text(text, members, pairs) for text, members in groups.items()]
+    for at, (context, _) in enumerate(pairs):
+        groups.setdefault(tuple(context), []).append(at)
+    shared = {trunk: members for trunk, members in groups.items() if len(trunk) >= SHORTEST_TRUNK}
+    trees = [row for trunk, members in shared.items() for row in _trees(trunk, members, pairs, most)]
+    alone = [at for trunk, members in groups.items() if trunk not in shared for at in members]
+    return trees + rows_of_texts(alone, pairs)
+
+
+def rows_of_texts(numbers: Iterable[int], pairs: Sequence[Pair]) -> list[Row]:
+    """The rows that answer the pairs of these numbers, each text in a row; pairs of the same text share it."""
+    texts: dict[tuple[int, ...], list[int]] = {}
+    for at in numbers:
+        texts.setdefault((*pairs[at][0], *pairs[at][1][:-1]), []).append(at)
+    return [_text(text, members, pairs) for text, members in texts.items()]
 
 
 def _text(ids: tuple[int, ...], members: list[int], pairs: Sequence[Pair]) -> Row:

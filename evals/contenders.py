@@ -6,14 +6,21 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
+from transformers import AutoConfig
 
+from evals.cache import Cache
+from evals.fingerprint import fingerprint
 from evals.memory import Footprint, measure
+from evals.respondent import Respondent
 from models.errors import RequestError
 from models.loading import Loaded, check_folder, load, load_tokenizer
-from models.memory import require
+from models.memory import available_bytes, require
 from models.policy import choose_device, choose_dtype
 from models.source import locate
 from models.weights import tensor_headers
+
+
+SPARE = 0.25  # of the free memory: models that take no more together stay loaded beside those that are held
 
 
 class Contenders:
@@ -31,11 +38,14 @@ class Contenders:
             raise RequestError(f"{twice[0]} is named twice: name every model once.")
         self.device, self.dtype = device, dtype
         self._target = choose_device(device)
-        self._item_bytes = choose_dtype(self._target, dtype).itemsize
+        self._dtype = choose_dtype(self._target, dtype)
         self._sources = {name: locate(name, room=lambda size: require(size, self._target, name)) for name in self.names}
         self._held: dict[str, Loaded] = {}
         self._footprints: dict[str, Footprint] = {}
         self._descriptions: dict[str, dict] = {}
+        self._fingerprints: dict[str, str] = {}
+        self._tokenizers = {}
+        self._sizes: dict[str, int] = {}
         self._check(models_at_once)
 
     @property
@@ -49,8 +59,8 @@ class Contenders:
         return self.names[1:]
 
     def hold(self, *names: str) -> list[Loaded]:
-        """Loads exactly these models and lets go of all others; `hold()` lets go of all."""
-        kept = {name: self._held[name] for name in names if name in self._held}
+        """Loads these models and lets go of the others, unless memory is plentiful; `hold()` lets go of all."""
+        kept = {name: held for name, held in self._held.items() if name in names or self._has_room(*names)}
         if kept.keys() != self._held.keys():
             self._held = kept
             gc.collect()
@@ -61,6 +71,20 @@ class Contenders:
                 self._held[name] = load(name, self.device, self.dtype)
                 self._take_down(name)
         return [self._held[name] for name in names]
+
+    def respondent(self, name: str, answers: Cache | None = None) -> Respondent:
+        """A model as that which answers requests, from the cache of `answers` where it can."""
+        folder = self._sources[name].folder
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        return Respondent(name, self._tokenizers[name], config, self.identity(name), lambda: self.hold(name)[0], answers)
+
+    def identity(self, name: str) -> str:
+        """The fingerprint of a model as it runs here (see `evals.fingerprint`)."""
+        if name not in self._fingerprints:
+            dtype = str(self._dtype).removeprefix("torch.")
+            folder = self._sources[name].folder
+            self._fingerprints[name] = fingerprint(folder, name, dtype, self._target.type)
+        return self._fingerprints[name]
 
     def footprint(self, name: str) -> Footprint:
         """A model's footprint, from its first loading."""
@@ -85,12 +109,20 @@ class Contenders:
             del description["bytes"]  # told as bytes_in_memory
             self._descriptions[name] = description
 
+    def _has_room(self, *names: str) -> bool:
+        if not names:
+            return False
+        together = sum(self._sizes[name] for name in {*names, *self._held})
+        missing = sum(self._sizes[name] for name in names if name not in self._held)
+        return together <= SPARE * (available_bytes(self._target) + together - missing)
+
     def _check(self, models_at_once: int) -> None:
-        sizes = []
+        item_bytes = self._dtype.itemsize
         for name, source in self._sources.items():
             check_folder(source)
-            load_tokenizer(source)
-            sizes.append(sum(header.bytes_as(self._item_bytes) for header in tensor_headers(source.folder, name)))
+            self._tokenizers[name] = load_tokenizer(source)
+            self._sizes[name] = sum(header.bytes_as(item_bytes) for header in tensor_headers(source.folder, name))
+        sizes = list(self._sizes.values())
         # The baseline is one of those held together with others.
         together = max(sizes) if models_at_once == 1 else sizes[0] + sum(sorted(sizes[1:])[1 - models_at_once :])
         what = "The largest model" if models_at_once == 1 or len(sizes) == 1 else "Holding the baseline and a contender"

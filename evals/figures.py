@@ -9,9 +9,11 @@ hard samples cancel.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import sqrt
 from typing import NamedTuple
 
 import numpy as np
+from scipy.special import ndtri
 
 from evals import statistics
 from evals.statistics import CONFIDENCE, Estimate
@@ -25,7 +27,7 @@ Reduce = Callable[[np.ndarray], np.ndarray]
 class Figure:
     """`reduce` makes values [...] of sums over samples [..., k]; a mean divides its single sum by the sample count.
 
-    `reduce` is None for a mean, whose interval is Student's t.
+    `reduce` is None for a mean, whose interval is Student's t, or Wilson's where every value is 0 or 1.
     """
 
     name: str
@@ -54,7 +56,7 @@ def estimate(figure: Figure, samples: np.ndarray, seed: int = 0) -> Estimate:
     """The figure of samples [n, k] with its 95 % interval."""
     samples = np.asarray(samples, dtype=np.float64)
     if figure.reduce is None:
-        return statistics.mean(samples[:, 0])
+        return _mean(samples[:, 0])
     replicates = _replicates(figure, samples, seed)
     return _percentile(float(figure.value(samples.sum(0), len(samples))), replicates, len(samples))
 
@@ -63,18 +65,42 @@ def compare(figure: Figure, first: np.ndarray, second: np.ndarray, seed: int = 0
     """How the second model differs from the first on the same samples [n, k], in the figure's unit."""
     first, second = (np.asarray(samples, dtype=np.float64) for samples in (first, second))
     count = len(first)
-    if figure.reduce is None:
+    shares = figure.reduce is None and count > 1 and bool(np.isin((first, second), (0, 1)).all())
+    if shares:
+        difference = _difference_of_shares(first[:, 0], second[:, 0])
+    elif figure.reduce is None:
         difference = statistics.paired_difference(first[:, 0], second[:, 0])
     else:
         replicates = _replicates(figure, second, seed) - _replicates(figure, first, seed)
         values = [float(figure.value(samples.sum(0), count)) for samples in (first, second)]
         difference = _percentile(values[1] - values[0], replicates, count)
     smallest = statistics.smallest_difference(difference.stderr) if difference.stderr is not None else None
-    if figure.reduce is None and np.isin((first, second), (0, 1)).all():
+    if shares:
         return Comparison(difference, "McNemar, exact", statistics.mcnemar(first[:, 0], second[:, 0]), smallest)
     if figure.reduce is None:
         replicates = _replicates(figure, second - first, seed)
     return Comparison(difference, "paired bootstrap", _p_value(replicates) if count > 1 else None, smallest)
+
+
+def _mean(values: np.ndarray) -> Estimate:
+    """Student's t; for shares Wilson's interval, which is honest near 0 and 1 too, where t has no width at all."""
+    found = statistics.mean(values)
+    if len(values) < 2 or not np.isin(values, (0, 1)).all():
+        return found
+    return found._replace(interval=statistics.wilson(int(values.sum()), len(values)).interval)
+
+
+def _difference_of_shares(first: np.ndarray, second: np.ndarray) -> Estimate:
+    """The difference of paired shares [n] with the interval of Bonett and Price (2012, equation 3).
+
+    One is added to both counts of disagreement, so that samples without any do not pass for certainty.
+    """
+    count = len(first)
+    gained, lost = (float(((second > first) if up else (second < first)).sum() + 1) / (count + 2) for up in (True, False))
+    stderr = sqrt((gained + lost - (gained - lost) ** 2) / (count + 2))
+    half = float(ndtri((1 + CONFIDENCE) / 2)) * stderr
+    interval = (max(-1.0, gained - lost - half), min(1.0, gained - lost + half))
+    return Estimate(float(second.mean() - first.mean()), stderr, interval, count)
 
 
 def _replicates(figure: Figure, samples: np.ndarray, seed: int) -> np.ndarray:

@@ -24,18 +24,22 @@ _REGISTERED: dict[str, "Metric"] = {}
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric: `measure` yields its results; `models_at_once` is how many models it holds in memory together."""
+    """A metric: `measure` yields its results; `models_at_once` is how many models it holds in memory together.
+
+    One with `tasks` is measured on those tasks of `evals.task` that name it.
+    """
 
     name: str
     measure: Callable[["Trial"], Iterable["Result"]]
     models_at_once: int
+    tasks: bool
 
 
-def metric(models_at_once: int = 1) -> Callable:
+def metric(models_at_once: int = 1, tasks: bool = False) -> Callable:
     """Registers the decorated function as the metric of its name."""
 
     def register(measure: Callable[["Trial"], Iterable["Result"]]) -> Callable:
-        _REGISTERED[measure.__name__] = Metric(measure.__name__, measure, models_at_once)
+        _REGISTERED[measure.__name__] = Metric(measure.__name__, measure, models_at_once, tasks)
         return measure
 
     return register

@@ -15,17 +15,17 @@ and, for files of aligned lines, a list of files (see `evals.rows`).
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from evals.rows import Row, kind_of, read_parallel, read_rows
+from evals.rows import Row, read_parallel, read_rows
 from models.errors import RequestError
 
 FOLDER = Path(__file__).parent / "tasks"
 TEXTS = Path(__file__).parent / "texts"
 REQUIRED = ("summary", "metric", "data", "prompt")
-OWN_FORM = "classification"  # what a table named on the command line is taken for
+MOST_LABELS = 50
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,8 @@ def find(name: str, columns: dict[str, str] | None = None) -> Task:
     """A task by its name, by the path of its .yaml file, or made of a .jsonl, .csv or .tsv file.
 
     A table is taken for a classification: `columns` says which of its fields are `text` and `label` (those names by
-    default); the labels are the words that are scored. RequestError if there is no such task.
+    default); the labels are the words that are scored, unless `columns` names a field with the `choices` of each row.
+    RequestError if there is no such task.
     """
     if name in names():
         return read_task(FOLDER / f"{name}.yaml")
@@ -154,11 +155,17 @@ def read_task(path: Path) -> Task:
 
 
 def _of_table(path: Path, columns: dict[str, str]) -> Task:
-    kind_of(path)
     text, label = columns.get("text", "text"), columns.get("label", "label")
-    options = {"label": label, "prefix": columns.get("prefix", " ")}
+    rows = read_rows(path)
+    for name in (text, label):
+        if name not in rows[0]:
+            raise RequestError(f"{path} has no column {name!r} (it has {', '.join(rows[0])}): name it by --columns.")
+    task = Task(path.name.split(".")[0], f"The labels of {path.name}", "choice", {"file": str(path)}, "")
     if "choices" in columns:
-        options["choices"] = columns["choices"]
-    prompt = columns.get("prompt", "{" + text + "}\nLabel:")
-    metric = "choice" if "choices" in columns else OWN_FORM
-    return Task(path.stem.split(".")[0], f"The labels of {path.name}", metric, {"file": str(path)}, prompt, options=options)
+        prompt, options = f"{{{text}}}\nAnswer:", {"label": label, "choices": columns["choices"]}
+        return replace(task, prompt=prompt, options=options)
+    labels = sorted({str(row[label]) for row in rows})
+    if not 2 <= len(labels) <= MOST_LABELS:
+        raise RequestError(f"{path} has {len(labels)} different labels in {label!r}: 2 to {MOST_LABELS} can be scored.")
+    options = {"label": label, "choices": {name: f" {name}" for name in labels}}
+    return replace(task, metric="classification", prompt=f"{{{text}}}\nLabel:", options=options)

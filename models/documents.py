@@ -73,7 +73,7 @@ def hub_documents(name: str, splits: Sequence[str], seed: int | None = None) -> 
     except RequestError:
         raise
     except Exception as error:
-        raise _explained(name, error) from error
+        raise explain_hub_error(name, error) from error
     return split, _text_column(name, rows if seed is None else rows.shuffle(seed=seed, buffer_size=1000))
 
 
@@ -86,10 +86,11 @@ def _text_column(name: str, rows) -> Iterator[str]:
     except EspalierError:
         raise
     except Exception as error:
-        raise _explained(name, error) from error
+        raise explain_hub_error(name, error) from error
 
 
-def _explained(name: str, error: Exception) -> EspalierError:
+def explain_hub_error(name: str, error: Exception) -> EspalierError:
+    """What a person is told when `datasets` fails: RequestError for a wrong choice, else EspalierError."""
     if isinstance(error, ValueError):  # an unknown or missing configuration: the library's text lists those there are
         return RequestError(f"The data set {name} could not be chosen: {first_line(error, 200)}")
     return EspalierError(

@@ -6,7 +6,10 @@ os.environ.update(HF_HUB_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1", GRADIO_ANALY
 
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
+
+os.environ["ESPALIER_CACHE"] = tempfile.mkdtemp(prefix="espalier-tests-")
 
 import pytest
 

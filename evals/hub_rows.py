@@ -1,0 +1,21 @@
+"""Rows of a Hub data set, through the `datasets` library."""
+
+from evals.rows import Row
+from models.documents import HUB_DATASET, explain_hub_error
+from models.errors import RequestError
+
+
+def hub_rows(name: str) -> list[Row]:
+    """All rows of `owner/name[@revision]:config:split` (config `default` where it has none).
+
+    Raises RequestError for what the person can mend, EspalierError where the Hub cannot be reached.
+    """
+    asked = HUB_DATASET.fullmatch(name).groupdict()
+    try:
+        import datasets
+    except ImportError:
+        raise RequestError(f"Reading {name} needs the package `datasets`: `pip install datasets`, or give --source.") from None
+    try:
+        return datasets.load_dataset(asked["repo"], asked["config"], split=asked["split"], revision=asked["revision"]).to_list()
+    except Exception as error:
+        raise explain_hub_error(name, error) from error

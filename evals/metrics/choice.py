@@ -1,0 +1,17 @@
+"""Questions with several answers to choose from, other ones for each question."""
+
+from collections.abc import Iterator
+
+from evals import choices
+from evals.registry import metric
+from evals.results import Result
+from evals.task_run import run_tasks
+from evals.trial import Trial
+
+
+@metric(tasks=True)
+def choice(trial: Trial) -> Iterator[Result]:
+    """Accuracy of answers chosen by log-likelihood: as it is, by character, by byte."""
+    yield from run_tasks(
+        trial, "choice", choices.figures, choices.answer, choices.judge, choices.target, choices.protocol, choices.flips
+    )

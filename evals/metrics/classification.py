@@ -1,0 +1,17 @@
+"""Classification: the likeliest of the words for the classes, after each text."""
+
+from collections.abc import Iterator
+
+from evals import choices
+from evals.registry import metric
+from evals.results import Result
+from evals.task_run import run_tasks
+from evals.trial import Trial
+
+
+@metric(tasks=True)
+def classification(trial: Trial) -> Iterator[Result]:
+    """Accuracy, precision, recall, F1, MCC and calibration of classes chosen by log-likelihood."""
+    yield from run_tasks(
+        trial, "classification", choices.figures, choices.answer, choices.judge, choices.target, choices.protocol, choices.flips
+    )

@@ -1,0 +1,37 @@
+"""Grammar: minimal pairs of a good and a bad sentence."""
+
+from collections.abc import Iterator, Sequence
+
+from evals.figures import Figure
+from evals.registry import metric
+from evals.respondent import Respondent
+from evals.results import Result
+from evals.rows import Row
+from evals.task import Task
+from evals.task_run import run_tasks
+from evals.trial import Trial
+from models.progress import Progress
+
+
+@metric(tasks=True)
+def grammar(trial: Trial) -> Iterator[Result]:
+    """How often the good sentence of a minimal pair is likelier than the bad one, as BLiMP counts it."""
+    yield from run_tasks(trial, "grammar", figures, answer, judge, lambda task, row: task.field(row, task.option("good")))
+
+
+def answer(respondent: Respondent, task: Task, rows: Sequence[Row], progress: Progress) -> list[list[float]]:
+    """The log-likelihoods of both sentences of every row, whole, behind the token that a text begins with."""
+    sides = [task.option("good"), task.option("bad")]
+    values = respondent.whole_texts([task.field(row, side) for row in rows for side in sides], progress)
+    return [values[at : at + 2] for at in range(0, len(values), 2)]
+
+
+def figures(task: Task) -> list[Figure]:
+    """The share of right pairs, of all and by the task's `groups`. BLiMP's sets are of one size: all of them count alike."""
+    return [Figure("accuracy"), *(Figure(f"accuracy[{group}]") for group in task.options.get("groups", ()))]
+
+
+def judge(task: Task, row: Row, given: list[float]) -> dict[str, list[float]]:
+    """Whether the good sentence is the likelier one; a tie is wrong (Warstadt et al. 2020, section 3)."""
+    hit = [float(given[0] > given[1])]
+    return {"accuracy": hit, f"accuracy[{row.get(task.options.get('group', ''))}]": hit}

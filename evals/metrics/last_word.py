@@ -1,0 +1,46 @@
+"""The last word of a passage."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from evals.figures import Figure
+from evals.last_word import cut
+from evals.registry import metric
+from evals.respondent import Respondent
+from evals.results import Result
+from evals.rows import Row
+from evals.task import Task
+from evals.task_run import run_tasks
+from evals.trial import Trial
+from models.progress import Progress
+
+LARGEST_LOG = 700.0  # nats; exp of little more is not a finite float
+
+
+@metric(tasks=True)
+def last_word(trial: Trial) -> Iterator[Result]:
+    """Whether the last word of a passage is written greedily, and how much it surprises, as LAMBADA counts it."""
+    yield from run_tasks(trial, "last_word", figures, answer, judge, lambda task, row: cut(task.prompt_of(row))[1])
+
+
+def answer(respondent: Respondent, task: Task, rows: Sequence[Row], progress: Progress) -> list[dict[str, float]]:
+    """The log-likelihood of every last word with its space, and whether greedy decoding writes it."""
+    asked = [(context, [word]) for context, word in (cut(task.prompt_of(row)) for row in rows)]
+    found = respondent.likelihoods(asked, progress)
+    return [{"log_likelihood": score.log_likelihood, "greedy": float(score.greedy)} for (score,) in found]
+
+
+def figures(task: Task) -> list[Figure]:
+    """Accuracy, and the perplexity of a word: exp of the mean over passages."""
+    return [Figure("accuracy"), Figure("perplexity", perplexity, higher_is_better=False)]
+
+
+def judge(task: Task, row: Row, given: dict[str, float]) -> dict[str, list[float]]:
+    """The hit, and (nats, 1)."""
+    return {"accuracy": [given["greedy"]], "perplexity": [-given["log_likelihood"], 1.0]}
+
+
+def perplexity(sums: np.ndarray) -> np.ndarray:
+    """exp(nats / passages) of sums [..., 2]."""
+    return np.exp(np.minimum(sums[..., 0] / sums[..., 1], LARGEST_LOG))

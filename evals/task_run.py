@@ -1,0 +1,110 @@
+"""One metric over its tasks: every model answers, every answer is judged, and each model is compared with the first."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from evals.figures import Figure, compare, estimate
+from evals.measurement import Measurement
+from evals.respondent import Respondent
+from evals.results import PairedTest, Result
+from evals.rows import Row
+from evals.samples import Sample
+from evals.statistics import Estimate
+from evals.task import Task
+from evals.trial import Trial
+from models.progress import Progress, part
+
+Statistics = dict[str, Sequence[float]]  # of one sample, by figure
+Figures = Callable[[Task], Sequence[Figure]]
+Answer = Callable[[Respondent, Task, Sequence[Row], Progress], Sequence[Any]]
+Judge = Callable[[Task, Row, Any], Statistics]
+Target = Callable[[Task, Row], Any]
+Protocol = Callable[[Task], dict]
+Flips = Callable[[Any, Any], float]  # of the two models' answers: 1.0 where they differ
+FLIP_RATE = Figure("flip_rate", higher_is_better=False)
+
+
+def run_tasks(
+    trial: Trial,
+    metric: str,
+    figures: Figures,
+    answer: Answer,
+    judge: Judge,
+    target: Target,
+    protocol: Protocol = lambda task: {},
+    flips: Flips | None = None,
+) -> Iterator[Result]:
+    """The figures of every task of the metric for every model, and each model's differences from the first.
+
+    `answer` asks a model about rows; `judge` makes the sufficient statistics of a row's answer for each figure; with
+    `flips` the share of rows that two models answer differently is told. A model is loaded once for all tasks. The
+    samples are left with the trial.
+    """
+    tasks = {task.name: task for task in trial.tasks(metric)}
+    rows = {name: task.rows(trial.source, trial.most(task)) for name, task in tasks.items()}
+    names = trial.contenders.names
+    found: dict[tuple[str, str], list[Sample]] = {}
+    for at, model in enumerate(names):
+        respondent = trial.respondent(model)
+        for number, (name, task) in enumerate(tasks.items()):
+            done = at + number / len(tasks)
+            share = part(trial.progress, done / len(names), (done + 1 / len(tasks)) / len(names))
+            answers = answer(respondent, task, rows[name], share)
+            samples = [
+                Sample(place, row, task.prompt_of(row), target(task, row), given, judge(task, row, given))
+                for place, (row, given) in enumerate(zip(rows[name], answers, strict=True))
+            ]
+            found[model, name] = trial.samples[model, name] = samples
+    for name, task in tasks.items():
+        told = {"name": metric, "task": name, "task_sha256": task.digest, "rows": len(rows[name])} | protocol(task)
+        for figure in figures(task):
+            yield from _figure(trial, metric, figure, {model: found[model, name] for model in names}, told)
+        for model in trial.contenders.others if flips else ():
+            pairs = zip(found[trial.contenders.baseline, name], found[model, name], strict=True)
+            shares = np.array([[flips(first.answer, second.answer)] for first, second in pairs])
+            measured = _measurement("flip_rate", "", estimate(FLIP_RATE, shares, trial.seed), told)
+            yield Result(model, metric, measured, trial.contenders.baseline)
+
+
+def _figure(
+    trial: Trial, group: str, figure: Figure, samples: dict[str, list[Sample]], protocol: dict
+) -> Iterator[Result]:
+    matrices = {model: statistics_of(figure, some) for model, some in samples.items()}
+    if not len(matrices[trial.contenders.baseline]):  # a group that none of the few rows is of
+        return
+    baseline = trial.contenders.baseline
+    for model, matrix in matrices.items():
+        measured = _measurement(figure.name, figure.unit, estimate(figure, matrix, trial.seed), protocol)
+        yield Result(model, group, measured)
+        if model != baseline:
+            difference, test, p, smallest = compare(figure, matrices[baseline], matrix, trial.seed)
+            measured = _measurement(f"{figure.name}_difference", figure.unit, difference, protocol)
+            yield Result(model, group, measured, baseline, PairedTest(test, p, smallest))
+
+
+def statistics_of(figure: Figure, samples: Sequence[Sample]) -> np.ndarray:
+    """The sufficient statistics [n, k] of a figure, over the samples that it is of."""
+    return np.array([s.statistics[figure.name] for s in samples if figure.name in s.statistics], dtype=np.float64)
+
+
+def with_holm(results: Sequence[Result]) -> list[Result]:
+    """The results with Holm's correction: over the tasks of the run, for one model and one figure."""
+    from evals.statistics import holm
+
+    families: dict[tuple, list[int]] = {}
+    for at, result in enumerate(results):
+        if result.test and result.test.p is not None:
+            families.setdefault((result.model, result.measurement.metric), []).append(at)
+    corrected = list(results)
+    for members in families.values():
+        adjusted = holm([results[at].test.p for at in members])
+        for at, p in zip(members, adjusted, strict=True):
+            corrected[at] = replace(results[at], test=replace(results[at].test, p_holm=float(p)))
+    return corrected
+
+
+def _measurement(name: str, unit: str, found: Estimate, protocol: dict) -> Measurement:
+    return Measurement(name, found.value, unit, found.interval, found.stderr, found.n, protocol)
