@@ -16,6 +16,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from evals.counted import counted, left_out
+
 ORDERS = (1, 2, 3)  # of distinct-n
 RATE_ORDERS = (1, 2, 3, 4)
 REPEATED = 4  # of seq-rep
@@ -30,13 +32,13 @@ def ngrams(words: Sequence[str], n: int) -> Counter:
 def distinct(words: Sequence[str], n: int) -> list[float]:
     """One text's `[distinct-n, 1]`; `[0, 0]` where it has fewer than n words."""
     found = ngrams(words, n)
-    return [len(found) / found.total(), 1.0] if found else [0.0, 0.0]
+    return counted(len(found) / found.total()) if found else left_out()
 
 
 def sequence_repetition(words: Sequence[str], n: int = REPEATED) -> list[float]:
     """One text's `[seq-rep-n, 1]`; `[0, 0]` where it has fewer than n words."""
-    share, counted = distinct(words, n)
-    return [counted - share, counted]
+    varied, counts = distinct(words, n)
+    return [counts - varied, counts]
 
 
 def repetition(words: Sequence[str]) -> list[float]:
@@ -54,8 +56,3 @@ def repetition_rate(sums: np.ndarray) -> np.ndarray:
     """The repetition rate [...], 0 to 1, of sums [..., 8]; 0 where no text has four words."""
     again, different = np.split(np.asarray(sums, dtype=np.float64), 2, axis=-1)
     return (again / np.maximum(different, 1)).prod(-1) ** (1 / len(RATE_ORDERS))
-
-
-def mean_of_counted(sums: np.ndarray) -> np.ndarray:
-    """The mean [...] over those texts that count, of sums [..., 2] of value and count; 0 where none does."""
-    return sums[..., 0] / np.maximum(sums[..., 1], 1)

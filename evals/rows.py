@@ -1,8 +1,8 @@
 """Rows of labelled data, whatever the layout of their file: each row a dict of named fields.
 
-Layouts: `jsonl`, `csv`, `tsv` (told by the file's name; `columns` names the fields of a table without a header), `squad`
-(SQuAD's JSON: one row a question), `conll` (one row a sentence: `words`, `tags`) and `parallel` (two files of aligned
-lines). A file may end in .gz or .xz, or be a .zip that holds one file.
+Layouts: `jsonl`, `csv`, `tsv` (told by the file's name; `columns` names the fields of a table without a header),
+`squad` (SQuAD's JSON: one row a question), `conll` (one row a sentence: `words`, `tags`, `sentence`) and `parallel`
+(two files of aligned lines). A file may end in .gz or .xz, or be a .zip that holds one file.
 """
 
 import csv
@@ -110,8 +110,9 @@ def _squad(file: TextIO, path: Path, columns: tuple[str, ...]) -> Iterator[Row]:
                     yield {
                         "id": asked["id"],
                         "title": article.get("title", ""),
-                        "context": paragraph["context"],
-                        "question": asked["question"],
+                        # In one line each, as models were taught to read them: a line's end would end the field.
+                        "context": " ".join(paragraph["context"].split()),
+                        "question": " ".join(asked["question"].split()),
                         "answers": list(dict.fromkeys(answer["text"] for answer in asked["answers"])),
                         "impossible": bool(asked.get("is_impossible", False)),
                     }
@@ -125,7 +126,8 @@ def _conll(file: TextIO, path: Path, columns: tuple[str, ...]) -> Iterator[Row]:
             cells = [line.rstrip("\r\n").split("\t") for line in lines]
             if any(len(cell) < 2 for cell in cells):
                 raise RequestError(f"{path}: a line has no tag; every line must be a word, a tab and its tag.")
-            yield {"words": [cell[0].split(":", 1)[-1] or ":" for cell in cells], "tags": [cell[-1] for cell in cells]}
+            words = [cell[0].split(":", 1)[-1] or ":" for cell in cells]
+            yield {"words": words, "tags": [cell[-1] for cell in cells], "sentence": " ".join(words)}
 
 
 def _lines(file: TextIO, path: Path, columns: tuple[str, ...]) -> Iterator[Row]:

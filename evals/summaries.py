@@ -24,9 +24,10 @@ def rouge(summary: str, references: Sequence[str], language: str = "en") -> dict
 
 
 def protocol(language: str) -> dict:
-    """What another person needs to know to take the same ROUGE."""
+    """What another person needs to know to take the same ROUGE. RequestError if rouge_score is not installed."""
     from importlib.metadata import version
 
+    _scorer(language)
     own = language == "en"
     tokens = {"tokenizer": "rouge_score", "stemmer": "Porter"} if own else {"tokenizer": "words", "stemmer": "none"}
     return {"rouge_score": version("rouge_score"), **tokens, "references": "best of each"}

@@ -20,7 +20,10 @@ DEFAULT_TOKENIZER = "13a"
 
 
 def bleu_statistics(written: str, references: Sequence[str], language: str) -> list[float]:
-    """One sentence's `[length, reference's length, 4 x matched n-grams, 4 x n-grams]`; the reference nearest in length."""
+    """One sentence's `[length, reference's length, 4 x matched n-grams, 4 x n-grams]`.
+
+    The reference whose length counts is the nearest one in length.
+    """
     return _statistics(_metrics(language)["bleu"], written, references)
 
 

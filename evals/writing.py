@@ -194,5 +194,5 @@ class _Finite(LogitsProcessor):
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         if not bool(torch.isfinite(scores.amax(-1)).all()):
-            raise EspalierError("The model's output is not finite: its weights are damaged, or its dtype is too narrow.")
+            raise EspalierError("The model's output is not finite: its weights are damaged or its dtype too narrow.")
         return scores

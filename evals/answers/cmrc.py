@@ -61,7 +61,7 @@ def _words(text: str) -> list[str]:
     try:
         from nltk.tokenize import word_tokenize
     except ImportError:
-        raise RequestError("The words in a Chinese answer are parted by NLTK: pip install -r requirements.txt.") from None
+        raise RequestError("Words in a Chinese answer are parted by NLTK: pip install -r requirements.txt.") from None
     return word_tokenize(text, preserve_line=True)
 
 

@@ -8,14 +8,19 @@ from evals.answers.squad import answer_or_none, with_no_answer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-WORDS = st.lists(st.sampled_from(["oil", "crisis", "1973", "March", "Denver", "x"]), min_size=1, max_size=6).map(" ".join)
-SPOKEN = st.lists(st.sampled_from(["oil", "The", "a", "crisis", ".", "1973", "unanswerable", ""]), max_size=5).map(" ".join)
+WORDS = st.lists(st.sampled_from(["oil", "crisis", "1973", "March", "Denver"]), min_size=1, max_size=6).map(" ".join)
+SPOKEN = st.lists(st.sampled_from(["oil", "The", "a", "crisis", ".", "1973", ""]), max_size=5).map(" ".join)
 CHINESE = st.lists(st.sampled_from("光荣公司制作的2018年Web，。《》… -"), max_size=12).map("".join)
 
 
 @pytest.mark.parametrize(
     ("raw", "normal"),
-    [("The  Denver Broncos!", "denver broncos"), ("an U.S. dollar", "us dollar"), ("theory of a", "theory of"), ("$12", "12")],
+    [
+        ("The  Denver Broncos!", "denver broncos"),
+        ("an U.S. dollar", "us dollar"),
+        ("theory of a", "theory of"),
+        ("$12", "12"),
+    ],
 )
 def test_normalisation(raw, normal):
     assert normalise(raw) == normal
@@ -45,7 +50,7 @@ def test_f1_is_symmetric_and_bounded_and_one_where_they_match(one, two):
 
 
 def official_squad2(references, prediction):
-    """Exact match and F1 as section 3 of the paper and its script have them: written again, from precision and recall."""
+    """Exact match and F1 as the official script has them: written again, from precision and recall."""
     golds = [gold for gold in references if normalise(gold)] or [""]
 
     def overlap(gold):
@@ -69,7 +74,8 @@ def test_squad_2_equals_the_official_definition(references, prediction):
 
 
 @pytest.mark.parametrize(
-    ("text", "answer"), [(" unanswerable", ""), ("Unanswerable.", ""), (" 1973", " 1973"), ("unanswerable so far", "unanswerable so far")]
+    ("text", "answer"),
+    [(" unanswerable", ""), ("Unanswerable.", ""), (" 1973", " 1973"), ("unanswerable now", "unanswerable now")],
 )
 def test_the_word_for_no_answer_is_no_answer(text, answer):
     assert answer_or_none(text, "unanswerable") == answer

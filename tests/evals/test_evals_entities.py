@@ -38,7 +38,7 @@ def test_every_word_that_is_not_outside_is_in_one_entity(tags):
 @pytest.mark.parametrize(
     ("answer", "found"),
     [
-        (" Persons: Kanye West; Jamie Foxx | Organizations: none | Locations: Paris", "PER Kanye West;PER Jamie Foxx;LOC Paris"),
+        (" Persons: Ada; Bo Li | Organizations: none | Locations: Paris", "PER Ada;PER Bo Li;LOC Paris"),
         (" persons : Ada\nLOC: “Rome”, \nPER: Ada", "PER Ada;LOC Rome;PER Ada"),
         ("Locations：北京；", "LOC 北京；"),
         ("I think there are none", ""),
@@ -50,7 +50,7 @@ def test_every_word_that_is_not_outside_is_in_one_entity(tags):
     ],
 )
 def test_answers(answer, found):
-    assert [f"{kind} {surface}" for kind, surface in listed(answer, TYPES)] == [part for part in found.split(";") if part]
+    assert [" ".join(entity) for entity in listed(answer, TYPES)] == [part for part in found.split(";") if part]
 
 
 @given(st.text(max_size=60))
@@ -100,5 +100,7 @@ def test_micro_averages_equal_scikit_learns_over_one_item_an_entity(pairs):
             truth.append(entity in wanted)
             given_.append(entity in found)
     sums = np.array(rows).sum(0)
-    expected = sklearn.precision_recall_fscore_support(truth, given_, average="binary", zero_division=0) if truth else [0, 0, 0]
+    expected = [0, 0, 0]
+    if truth:
+        expected = sklearn.precision_recall_fscore_support(truth, given_, average="binary", zero_division=0)
     np.testing.assert_allclose([entities.precision(sums), entities.recall(sums), entities.f1(sums)], expected[:3])

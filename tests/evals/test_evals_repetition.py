@@ -5,7 +5,8 @@ from math import prod
 
 import numpy as np
 import pytest
-from evals.repetition import STRETCH, distinct, mean_of_counted, repetition, repetition_rate, sequence_repetition
+from evals.counted import mean_of_counted
+from evals.repetition import STRETCH, distinct, repetition, repetition_rate, sequence_repetition
 from hypothesis import given
 from hypothesis import strategies as st
 

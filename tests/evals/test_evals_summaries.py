@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 scorer = pytest.importorskip("rouge_score.rouge_scorer")
 
-SENTENCES = st.lists(st.sampled_from("She asks him to buy apples and he agreed . Tom's buying !".split()), max_size=10).map(" ".join)
+VOCABULARY = "She asks him to buy apples and he agreed . Tom's buying !".split()
+SENTENCES = st.lists(st.sampled_from(VOCABULARY), max_size=10).map(" ".join)
 
 
 @settings(deadline=None)
@@ -54,7 +55,12 @@ def test_nothing_written_scores_nothing():
 
 @pytest.mark.parametrize(
     ("text", "lines"),
-    [("He agrees. She goes!  Why?", "He agrees.\nShe goes!\nWhy?"), ("好。走吧！", "好。\n走吧！"), ("1.5 m", "1.5 m"), (" a ", "a")],
+    [
+        ("He goes. She too!  Why?", "He goes.\nShe too!\nWhy?"),
+        ("好。走吧！", "好。\n走吧！"),
+        ("1.5 m", "1.5 m"),
+        (" a ", "a"),
+    ],
 )
 def test_lines_of_sentences(text, lines):
     assert by_sentence(text) == lines

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 sacrebleu = pytest.importorskip("sacrebleu.metrics")
 
-ENGLISH = st.lists(st.sampled_from("two men are in front of a red house , talking . 1.5 (U.S.)".split()), max_size=9).map(" ".join)
+VOCABULARY = "two men are in front of a red house , talking . 1.5 (U.S.)".split()
+ENGLISH = st.lists(st.sampled_from(VOCABULARY), max_size=9).map(" ".join)
 CHINESE = st.lists(st.sampled_from("两个人在红房子前说话。 Tom3"), max_size=12).map("".join)
 
 
@@ -16,7 +17,7 @@ def pairs(texts):
     return st.lists(st.tuples(texts, texts, texts), min_size=1, max_size=5)
 
 
-def agree(corpus, language, tokenize, at_least=0):
+def agree(corpus, language, tokenize):
     written, *streams = map(list, zip(*corpus, strict=True))
     expected = sacrebleu.BLEU(tokenize=tokenize).corpus_score(written, streams).score
     ours = np.array([bleu_statistics(text, references, language) for text, *references in corpus])

@@ -7,7 +7,14 @@ from models.decoding import Generation
 from models.errors import Cancelled, EspalierError, RequestError
 from models.sampling import Sampling
 
-PROMPTS = ["The gardener", "A tree that is pruned well bears more fruit than", "在花园里", "", "Café crème für 12", "x " * 30]
+PROMPTS = [
+    "The gardener",
+    "A tree that is pruned well bears more fruit",
+    "在花园里",
+    "",
+    "Café crème für 12",
+    "x " * 30,
+]
 FAMILIES = ["llama", "gpt2", "gpt_neox", "opt", "bloom", "mpt", "falcon", "gemma2", "mistral", "qwen3_moe", "gptj"]
 
 
@@ -58,7 +65,7 @@ def test_the_models_own_generation_settings_have_no_say_and_stay(tiny_model, tin
     plain = batched(model, tiny_tokenizer, PROMPTS, 12)
     ids = Generation(model, tiny_tokenizer, PROMPTS[0], Sampling(12)).run().ids
     settings = model.generation_config
-    settings.update(do_sample=True, temperature=5.0, repetition_penalty=9.0, suppress_tokens=ids, no_repeat_ngram_size=1)
+    settings.update(do_sample=True, temperature=5.0, repetition_penalty=9.0, suppress_tokens=ids, min_new_tokens=9)
     assert batched(model, tiny_tokenizer, PROMPTS, 12) == plain
     assert model.generation_config is settings and settings.repetition_penalty == 9.0
 

@@ -1,0 +1,40 @@
+"""Open generation: how varied a model's words are and how much it repeats itself (`evals.repetition`)."""
+
+from collections.abc import Iterator
+
+from evals import answering, repetition
+from evals.counted import mean_of_counted
+from evals.figures import Figure
+from evals.registry import metric
+from evals.results import Result
+from evals.rows import Row
+from evals.task import Task
+from evals.trial import Trial
+from evals.words import words
+
+
+@metric(tasks=True)
+def generation(trial: Trial) -> Iterator[Result]:
+    """Variety, repetition and length of texts that are written on from an opening."""
+    yield from answering.run_written(trial, "generation", figures, judge, lambda task, row: None)
+
+
+def figures(task: Task) -> list[Figure]:
+    """All that there is to tell of a text without a right answer."""
+    return [
+        *(Figure(f"distinct_{n}", mean_of_counted) for n in repetition.ORDERS),
+        Figure(f"seq_rep_{repetition.REPEATED}", mean_of_counted, higher_is_better=False),
+        Figure("repetition_rate", repetition.repetition_rate, higher_is_better=False),
+        Figure("length", unit="words"),
+    ]
+
+
+def judge(task: Task, row: Row, written: str) -> dict[str, list[float]]:
+    """The sufficient statistics of one text."""
+    found = words(written)
+    return {
+        **{f"distinct_{n}": repetition.distinct(found, n) for n in repetition.ORDERS},
+        f"seq_rep_{repetition.REPEATED}": repetition.sequence_repetition(found),
+        "repetition_rate": repetition.repetition(found),
+        "length": [float(len(found))],
+    }
