@@ -1,6 +1,6 @@
 """Perplexity and bits per byte against a textbook loop, against known probabilities, and in pairs."""
 
-from math import exp, log, prod
+from math import exp, log
 
 import numpy as np
 import pytest
@@ -8,11 +8,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evals import perplexity as module
+from evals import scoring
 from evals.data import Text
-from evals.perplexity import ProtocolMismatch, compare, perplexity, score, summarise, token_losses
+from evals.perplexity import ProtocolMismatch, compare, perplexity, score, summarise
+from evals.scoring import token_losses
 from evals.texts import prose
-from evals.windows import encode_with_ends, gptq_windows
+from evals.windows import encode_with_ends
 from models.errors import Cancelled, EspalierError, RequestError
 from models.loading import Loaded
 
@@ -20,15 +21,17 @@ TEXT = "The gardener ties the young branches to the wall. Café crème für 12 G
 
 
 def textbook(model, tokenizer, text, length):
-    """The GPTQ protocol as its papers' code has it, one window after another."""
+    """The GPTQ protocol as published pruning code takes it: one window after another, losses weighed by its length."""
     ids = tokenizer(text, return_tensors="pt")["input_ids"]
-    losses = []
-    for at in range(ids.shape[1] // length):
+    count = ids.numel() // length
+    weighed = []
+    for at in range(count):
         window = ids[:, at * length : (at + 1) * length]
         with torch.no_grad():
-            logits = model(window).logits.float()
-        losses.append(torch.nn.functional.cross_entropy(logits[0, :-1], window[0, 1:]).double())
-    return exp(torch.stack(losses).mean())
+            logits = model(window).logits
+        mean = torch.nn.CrossEntropyLoss()(logits[:, :-1].reshape(-1, logits.shape[-1]).float(), window[:, 1:].reshape(-1))
+        weighed.append(mean.double() * length)
+    return float(torch.exp(torch.stack(weighed).sum() / (count * length)))
 
 
 @pytest.fixture
@@ -49,7 +52,7 @@ def test_equals_the_textbook_loop(loaded, family, length):
 def test_large_vocabularies_go_by_pieces_with_the_same_result(loaded, monkeypatch):
     subject = loaded()
     whole = score(subject, TEXT).losses
-    monkeypatch.setattr(module, "LOGIT_BYTES", 4 * 320 * 7)  # seven positions' logits at a time
+    monkeypatch.setattr(scoring, "LOGIT_BYTES", 4 * 320 * 7)  # seven positions' logits at a time
     np.testing.assert_allclose(score(subject, TEXT).losses, whole, rtol=1e-5, atol=1e-5)
 
 
@@ -87,7 +90,7 @@ def test_a_text_shorter_than_a_window_is_one_window_and_says_so(loaded):
     assert measurement.protocol["length"] == tokens and measurement.protocol["shortened_from"] == 128
     assert measurement.value == pytest.approx(textbook(subject.model, subject.tokenizer, text, tokens), rel=1e-5)
     assert measurement.interval[0] < measurement.value < measurement.interval[1]
-    assert measurement.protocol["interval_over"] == "8 pieces of windows"
+    assert measurement.protocol["interval_over"] == "10 pieces of windows in blocks of 1"
 
 
 def test_a_model_against_itself_differs_by_exactly_nothing(loaded):
@@ -174,41 +177,8 @@ def test_losses_do_not_depend_on_the_batch(tiny_model, count, length, data):
     np.testing.assert_allclose(losses, alone, rtol=1e-4, atol=1e-5)
 
 
-@given(st.text(min_size=1, max_size=200))
-@settings(max_examples=60, deadline=None)
-def test_the_tokens_cover_every_byte_of_the_text_once(tiny_tokenizer, text):
-    text = text.encode("utf-8", "ignore").decode()
-    ids, ends = encode_with_ends(tiny_tokenizer, text)
-    assert len(ids) == len(ends)
-    assert (np.diff(ends) >= 0).all()
-    assert ends[-1] == len(text.encode())
-
-
-def test_a_tokenizer_without_offsets_counts_bytes_by_decoding(tiny_tokenizer):
-    class Slow:
-        is_fast = False
-        bos_token_id = tiny_tokenizer.bos_token_id
-        decode = staticmethod(tiny_tokenizer.decode)
-
-        def __call__(self, text, return_offsets_mapping, verbose):
-            assert not return_offsets_mapping
-            return tiny_tokenizer(text)
-
-    text = "The gardener ties the young branches to the wall, and cuts the others."
-    ids, ends = encode_with_ends(Slow(), text)
-    assert list(ends) == list(encode_with_ends(tiny_tokenizer, text)[1])
-
-
-def test_windows_are_disjoint_and_drop_the_tail(tiny_tokenizer):
-    windows = gptq_windows(tiny_tokenizer, Text("t", TEXT), 128, 100)
-    ids = tiny_tokenizer(TEXT)["input_ids"]
-    assert windows.ids.flatten().tolist() == ids[: prod(windows.ids.shape)]
-    assert len(ids) - prod(windows.ids.shape) < 100
-    assert windows.bytes.shape == (windows.ids.shape[0], 99)
-
-
 def test_the_embedded_text_is_long_and_does_not_repeat():
     words = prose().split()
-    assert 3500 <= len(words) <= 4700
+    assert 15_800 <= len(words) <= 20_000
     eights = [tuple(words[at : at + 8]) for at in range(len(words) - 7)]
     assert len(set(eights)) == len(eights)
