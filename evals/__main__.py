@@ -5,7 +5,7 @@ import json
 import shlex
 import sys
 
-from evals import registry
+from evals import registry, report_command
 from models.command import Parser, add_debug, finish
 from models.progress import terminal_bar
 
@@ -59,6 +59,7 @@ def build_parser() -> argparse.ArgumentParser:
     listing.add_argument("--json", action="store_true", help="as JSON")
     add_debug(listing)
     listing.set_defaults(action=list_tasks)
+    report_command.add_to(commands)
     return parser
 
 

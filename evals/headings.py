@@ -9,12 +9,13 @@ WORDS = {
     "nonzero": "non-zero", "ttft": "TTFT", "tpot": "TPOT", "itl": "ITL", "nll": "NLL", "cuda": "CUDA", "kl": "KL",
     "f1": "F1", "mcc": "MCC", "ece": "ECE", "bleu": "BLEU", "chrf": "chrF", "rouge": "ROUGE", "pmi": "PMI",
     "sha256": "SHA-256", "bos": "BOS", "qa": "QA", "kv": "KV",
+    "uss": "USS", "pss": "PSS", "vram": "VRAM", "csr": "CSR",
 }  # fmt: skip
 # Entries of a protocol that results.json keeps and the report spares its reader.
 LEFT_OUT = {
     "name", "task", "digest", "text_sha256", "text_revision", "data_sha256", "tokens_sha256", "load_before",
     "load_after", "interval_over", "ratio_of", "loss_dtype", "confusion", "labels", "definition", "task_sha256",
-    "foreign_cpu_share", "rounds_disturbed", "rounds_measured_again",
+    "foreign_cpu_share", "rounds_disturbed", "rounds_measured_again", "details",
 }  # fmt: skip
 
 

@@ -46,8 +46,7 @@ class Result:
     """One measurement of one model; `group` is the metric file it came from.
 
     With a `baseline` it compares the model with that one: a difference (neutral at 0), or a ratio in times (at 1),
-    and `test` says how sure that is. `samples` is the file, beside results.json, with the answers it rests on; `values`
-    are the single values that a distribution is drawn of, such as the latency of every request, in the result's unit.
+    and `test` says how sure that is. `samples` is the file, beside results.json, with the answers it rests on.
     """
 
     model: str
@@ -56,7 +55,6 @@ class Result:
     baseline: str | None = None
     test: PairedTest | None = None
     samples: str | None = None
-    values: tuple[float, ...] | None = None
 
     @property
     def neutral(self) -> float:
@@ -72,8 +70,7 @@ class Result:
         """The result as one entry of results.json."""
         about = {"model": self.model, "baseline": self.baseline, "group": self.group}
         test = asdict(self.test) if self.test else None
-        entry = about | self.measurement.as_dict() | {"test": test, "samples": self.samples}
-        return entry | ({"values": list(self.values)} if self.values is not None else {})
+        return about | self.measurement.as_dict() | {"test": test, "samples": self.samples}
 
     @staticmethod
     def from_dict(entry: dict) -> "Result":
@@ -83,8 +80,7 @@ class Result:
         told = entry.get("test")
         test = PairedTest(told["name"], told["p"], told["smallest_difference"], told["p_holm"]) if told else None
         measurement = Measurement(interval=interval, **fields)
-        values = tuple(entry["values"]) if entry.get("values") is not None else None
-        return Result(entry["model"], entry["group"], measurement, entry["baseline"], test, entry.get("samples"), values)
+        return Result(entry["model"], entry["group"], measurement, entry["baseline"], test, entry.get("samples"))
 
 
 def write_results(folder: Path | str, document: dict) -> Path:

@@ -36,14 +36,23 @@ def cell(result: Result) -> str:
 
 
 def in_words(result: Result) -> str:
-    """A comparison in words: `higher`, `faster`, `within noise`, and whether it is so once corrected for many tasks."""
+    """A comparison in words: `higher`, `faster`, or `within noise`.
+
+    Where there is a test it must agree with the interval; one that does not survive Holm's correction is said to differ
+    alone, and to be within noise among all tasks.
+    """
     words = verdict(result.measurement.interval, result.neutral)
-    if result.measurement.metric.endswith("_speedup"):
-        words = SPEED_VERDICTS.get(words, words)
-    corrected = result.test.p_holm if result.test else None
-    if corrected is not None and corrected > SIGNIFICANT and words in ("higher", "lower", "faster", "slower"):
-        return f"{words} alone, within noise among all tasks"
-    return words
+    if words not in SPEED_VERDICTS:
+        return words
+    if result.measurement.metric.split("[")[0].endswith("_speedup"):
+        words = SPEED_VERDICTS[words]
+    test = result.test
+    if test is None or test.p is None:
+        return words
+    if test.p > SIGNIFICANT:
+        return "within noise"
+    corrected = test.p if test.p_holm is None else test.p_holm
+    return words if corrected <= SIGNIFICANT else f"{words} alone, within noise among all tasks"
 
 
 def _models(document: dict) -> str:
