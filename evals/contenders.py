@@ -54,6 +54,11 @@ class Contenders:
         return self.names[0]
 
     @property
+    def precision(self) -> torch.dtype:
+        """The dtype that the weights are loaded in."""
+        return self._dtype
+
+    @property
     def others(self) -> list[str]:
         """The names of all models but the baseline."""
         return self.names[1:]

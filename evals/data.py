@@ -1,6 +1,7 @@
 """The text that perplexity is taken on: the embedded prose, a file, or a data set of the Hub."""
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,11 +16,19 @@ SPLITS = ("test", "validation", "train")
 
 @dataclass(frozen=True)
 class Text:
-    """One evaluation text: what it is called, its content, and the revision of the data set it came from."""
+    """One evaluation text: what it is called, its content, and the revision of the data set it came from.
+
+    `documents` are what the content was joined from by blank lines; without them it is one document.
+    """
 
     id: str
     content: str
     revision: str | None = None
+    documents: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.documents:
+            object.__setattr__(self, "documents", (self.content,))
 
     @cached_property
     def sha256(self) -> str:
@@ -35,8 +44,8 @@ def as_text(text: "str | Text") -> Text:
 
 
 def embedded() -> Text:
-    """The prose that ships with the project."""
-    return Text("embedded", prose())
+    """The prose that ships with the project; its documents are its paragraphs."""
+    return _joined("embedded", prose().split(JOINT))
 
 
 def load_text(data: str) -> Text:
@@ -48,11 +57,16 @@ def load_text(data: str) -> Text:
         return embedded()
     path = Path(data).expanduser()
     if path.exists() or not is_hub_name(data):
-        return _checked(Text(path.name, JOINT.join(file_documents(path))))
+        return _checked(_joined(path.name, file_documents(path)))
     split, documents = hub_documents(data, SPLITS)
     chosen = HUB_DATASET.fullmatch(data)
     name = data if chosen["split"] else f"{data}:{split}"
-    return _checked(Text(name, JOINT.join(documents), chosen["revision"]))
+    return _checked(_joined(name, documents, chosen["revision"]))
+
+
+def _joined(id: str, documents: Iterable[str], revision: str | None = None) -> Text:
+    documents = tuple(documents)
+    return Text(id, JOINT.join(documents), revision, documents)
 
 
 def _checked(text: Text) -> Text:

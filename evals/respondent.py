@@ -89,14 +89,15 @@ class Respondent:
         compute: Callable[[Loaded, torch.Tensor], np.ndarray],
         at_once: int,
         progress: Progress | None = None,
+        first: int = 1,
     ) -> np.ndarray:
-        """The losses [n, k] (fp32) that `compute` finds of windows of ids [n, L], `at_once` of them in a batch."""
+        """The losses [n, L - first] (fp32) that `compute` finds of windows of ids [n, L], `at_once` in a batch."""
 
         def computed(loaded: Loaded, members: list[int]) -> Iterable[tuple[int, bytes]]:
             for at, losses in zip(members, compute(loaded, windows[members]), strict=True):
                 yield at, np.asarray(losses, dtype="<f4").tobytes()
 
-        requests = [json.dumps(window) for window in windows.tolist()]
+        requests = [json.dumps([first, window]) for window in windows.tolist()]
         numbers = [list(range(start, min(start + at_once, len(windows)))) for start in range(0, len(windows), at_once)]
         found = self._answered("losses", requests, numbers, computed, progress)
         return np.stack([np.frombuffer(answer, dtype="<f4") for answer in found])

@@ -1,75 +1,107 @@
-"""A text as windows of token ids: which tokens a protocol scores, and the bytes of the text they cover."""
+"""A text as windows of token ids: what a protocol reads and scores, and the bytes and words that this covers."""
 
 import hashlib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
-import torch
 from transformers import PreTrainedTokenizerBase
 
 from evals.data import Text
 from models.errors import RequestError
 
-DEFAULT_LENGTH = 2048  # GPTQ, SparseGPT and AWQ; Wanda uses the model's own context
+
+class Span(NamedTuple):
+    """A window in a sequence of tokens: those from `start` to before `end` are read, those from `first` on scored."""
+
+    start: int
+    first: int
+    end: int
+
+
+class Passage(NamedTuple):
+    """Tokens in a row: `ids` [T], and for each unit that figures are taken over what every token adds to it [T]."""
+
+    ids: np.ndarray
+    added: dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
 class Windows:
-    """`ids` [n, L]; `bytes` [n, L-1], the bytes of the text that each scored token adds; `protocol`, JSON types."""
+    """Windows in the order of the text, not all of one length.
 
-    ids: torch.Tensor
-    bytes: np.ndarray
+    `ids` has n arrays [L_i], of which the tokens from `first` [n] on are scored. `weights` has for each of `tokens`,
+    `bytes` (and `words`) n arrays [L_i - first_i] of what every scored token adds to the text. `documents` [n] numbers
+    the document of each window, and `protocol` (JSON types) tells another person how to cut the same windows.
+    """
+
+    ids: list[np.ndarray]
+    first: np.ndarray
+    weights: dict[str, list[np.ndarray]]
+    documents: np.ndarray
     protocol: dict
 
 
-def gptq_windows(
-    tokenizer: PreTrainedTokenizerBase, text: Text, context: int, length: int | None = None, most: int | None = None
-) -> Windows:
-    """The windows of the `gptq` protocol: GPTQ, SparseGPT, Wanda and AWQ quote "WikiText2 perplexity" so.
+def windows_of(text: Text, cut: Iterable[tuple[Passage, Sequence[Span]]], facts: dict) -> Windows:
+    """The windows of passages, one a document, each with its spans; `facts` are the protocol's own entries.
 
-    The text is encoded once with the tokenizer's default special tokens (for Llama one BOS at the start) and cut into
-    disjoint windows of L tokens, L = min(context, 2048) unless given; the tail is dropped, no window gets a BOS of its
-    own, and the first token of each is context only: L-1 are scored. `most` keeps only the first so many windows.
-
-    A text shorter than L makes one window of its own length, which the protocol then says (`shortened_from`).
-    Raises RequestError if `length` does not fit the context or the text has too few tokens to score one.
+    Raises RequestError if no token is scored, or if all that are add no byte to the text.
     """
-    wanted = min(context, DEFAULT_LENGTH) if length is None else length
-    if not 2 <= wanted <= context:
-        raise RequestError(f"A window of {wanted} tokens is not possible: choose 2 to {context}, the model's context.")
-    ids, ends = encode_with_ends(tokenizer, text.content)
-    if len(ids) < 2:
-        raise RequestError(f"The text {text.id} has {len(ids)} tokens: at least two are needed to score one.")
-    used = min(wanted, len(ids))
-    count = min(len(ids) // used, most or len(ids))
-    cut = ids[: count * used].reshape(count, used)
-    added = np.diff(ends[: count * used].reshape(count, used), axis=1)
-    if not added.any():
+    ids: list[np.ndarray] = []
+    first: list[int] = []
+    documents: list[int] = []
+    weights: dict[str, list[np.ndarray]] = {}
+    for number, (passage, spans) in enumerate(cut):
+        for span in spans:
+            ids.append(passage.ids[span.start : span.end])
+            first.append(span.first - span.start)
+            documents.append(number)
+            for unit, added in passage.added.items():
+                weights.setdefault(unit, []).append(added[span.first : span.end])
+    if not ids:
+        raise RequestError(f"The text {text.id} has too few tokens to score one: give a longer one.")
+    if not any(added.any() for added in weights["bytes"]):
         raise RequestError(f"The scored tokens of the text {text.id} cover no byte of it: give a longer one.")
-    protocol = {
-        "name": "gptq",
+    protocol = facts | {
         "text": text.id,
         "text_revision": text.revision,
         "text_sha256": text.sha256,
-        "length": used,
-        "stride": used,
-        "windows": count,
-        "tokens_scored": count * (used - 1),
-        "bos": bool(ids[0] == tokenizer.bos_token_id),
-        "tokens_sha256": hashlib.sha256(cut.astype("<i8").tobytes()).hexdigest()[:16],
+        "windows": len(ids),
+        "tokens_scored": sum(len(added) for added in weights["bytes"]),
+        "tokens_sha256": hashlib.sha256(np.concatenate(ids).astype("<i8").tobytes()).hexdigest()[:16],
     }
-    if used < wanted:
-        protocol["shortened_from"] = wanted
-    return Windows(torch.from_numpy(cut), added, protocol)
+    return Windows(ids, np.array(first), weights, np.array(documents), protocol)
 
 
-def encode_with_ends(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[np.ndarray, np.ndarray]:
-    """The token ids [T] of a text, special tokens as by default, and where each ends in its UTF-8 bytes [T].
+def passage_of(tokenizer: PreTrainedTokenizerBase, text: str, special: bool = True) -> Passage:
+    """A text as a passage, encoded with the tokenizer's own special tokens or without."""
+    ids, ends = encode_with_ends(tokenizer, text, special)
+    return Passage(ids, {"tokens": np.ones(len(ids)), "bytes": np.diff(ends, prepend=0).astype(np.float64)})
+
+
+def after(token: int, passage: Passage) -> Passage:
+    """The passage with a token before it that adds nothing to the text."""
+    added = {unit: np.concatenate([[0.0], values]) for unit, values in passage.added.items()}
+    return Passage(np.concatenate([[token], passage.ids]), added)
+
+
+def sharing(passage: Passage, **totals: float) -> Passage:
+    """The passage with totals of units (`words=12`) shared out among its tokens by the bytes that each adds."""
+    shares = passage.added["bytes"] if passage.added["bytes"].any() else passage.added["tokens"]
+    return passage._replace(added=passage.added | {unit: shares * (total / shares.sum()) for unit, total in totals.items()})
+
+
+def encode_with_ends(
+    tokenizer: PreTrainedTokenizerBase, text: str, special: bool = True
+) -> tuple[np.ndarray, np.ndarray]:
+    """The token ids [T] of a text, special tokens as by default or none, and where each ends in its UTF-8 bytes [T].
 
     Ends never fall back: a special token ends where the text before it ended, and where several tokens make up one
     character the first of them takes all its bytes. A tokenizer that knows no offsets has its ends from decoding.
     """
-    encoded = tokenizer(text, return_offsets_mapping=tokenizer.is_fast, verbose=False)
+    options = {} if special else {"add_special_tokens": False}
+    encoded = tokenizer(text, return_offsets_mapping=tokenizer.is_fast, verbose=False, **options)
     ids = np.asarray(encoded["input_ids"], dtype=np.int64)
     if not tokenizer.is_fast:
         return ids, _ends_by_decoding(tokenizer, ids)

@@ -2,31 +2,39 @@
 
 from collections.abc import Iterator
 
+import numpy as np
+import torch
+
+from evals import protocols
 from evals.overlap import overlap_note
-from evals.perplexity import ProtocolMismatch, Scored, compare, score, summarise
+from evals.perplexity import ProtocolMismatch, Scored, compare, score_windows, summarise
+from evals.protocols import Request
 from evals.registry import metric
+from evals.respondent import Respondent
 from evals.results import Result
+from evals.scoring import Group, batch_losses, batch_size
 from evals.trial import Trial
-from models.progress import part
+from models.loading import Loaded
+from models.progress import Progress, part
 
 QUICK_WINDOWS = 16
 
 
 @metric()
 def perplexity(trial: Trial) -> Iterator[Result]:
-    """Perplexity (protocol gptq) and bits per byte, with the paired ratio to the first model.
+    """Perplexity under a named protocol and bits per byte, with the paired ratio to the first model.
 
-    The models are loaded one after the other; only their losses are kept.
+    The models are loaded one after the other, where the cache does not know their losses already.
     """
     names = trial.contenders.names
-    most = QUICK_WINDOWS if trial.quick else None
+    respondents = {name: trial.respondent(name) for name in names}
+    windows = {name: _windows(trial, respondent) for name, respondent in respondents.items()}
     scored: dict[str, Scored] = {}
-    for at, name in enumerate(names):
-        (loaded,) = trial.contenders.hold(name)
-        if note := overlap_note(name, trial.contenders.folder(name), loaded.tokenizer, trial.text):
+    for at, (name, respondent) in enumerate(respondents.items()):
+        if note := overlap_note(name, trial.contenders.folder(name), respondent.tokenizer, trial.text):
             trial.notes.append(note)
         share = part(trial.progress, at / len(names), (at + 1) / len(names))
-        scored[name] = score(loaded, trial.text, most=most, progress=share)
+        scored[name] = _score(trial.contenders.precision, respondent, windows[name], share)
         yield from (Result(name, "perplexity", measurement) for measurement in summarise(scored[name]))
     baseline = trial.contenders.baseline
     for name in trial.contenders.others:
@@ -36,3 +44,21 @@ def perplexity(trial: Trial) -> Iterator[Result]:
             trial.notes.append(f"{name} against {baseline}: {mismatch} Bits per byte compare across tokenizers.")
             continue
         yield from (Result(name, "perplexity", measurement, baseline) for measurement in compared)
+
+
+def _windows(trial: Trial, respondent: Respondent):
+    protocol = protocols.find(trial.options.get("protocol") or protocols.DEFAULT)
+    length, stride = trial.options.get("length"), trial.options.get("stride")
+    request = Request(respondent.context, length, stride, QUICK_WINDOWS if trial.quick else None)
+    return protocol.cut(respondent.tokenizer, trial.text, request)
+
+
+def _score(precision: torch.dtype, respondent: Respondent, windows, progress: Progress) -> Scored:
+    def answer(group: Group, share: Progress) -> np.ndarray:
+        def compute(loaded: Loaded, ids: torch.Tensor) -> np.ndarray:
+            return batch_losses(loaded.model, ids, group.first)
+
+        at_once = batch_size(respondent.config, group.ids.shape[1], precision.itemsize)
+        return respondent.losses(group.ids, compute, at_once, share, group.first)
+
+    return score_windows(windows, answer, str(precision).removeprefix("torch."), progress)

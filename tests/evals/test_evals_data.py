@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from evals.data import Text, as_text, load_text
+from evals.data import Text, as_text, embedded, load_text
 from evals.texts import prose
 from models.errors import EspalierError, RequestError
 
@@ -29,6 +29,7 @@ def test_files_are_read(tmp_path, name, content, expected):
     (tmp_path / name).write_bytes(gzip.compress(raw) if name.endswith(".gz") else raw)
     text = load_text(str(tmp_path / name))
     assert (text.id, text.content) == (name, expected)
+    assert text.documents == (tuple(JOINED.split("\n\n")) if "jsonl" in name else (expected,))
 
 
 @pytest.mark.parametrize(
@@ -67,7 +68,8 @@ def test_a_folder_is_not_a_text(tmp_path):
 
 
 def test_the_embedded_text_is_known_by_its_name_or_its_content():
-    assert load_text("embedded") == as_text(prose()) == Text("embedded", prose())
+    assert load_text("embedded") == as_text(prose()) == embedded()
+    assert embedded().content == prose() and len(embedded().documents) > 10
     assert as_text("Something else.").id == "text"
 
 

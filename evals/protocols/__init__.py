@@ -1,0 +1,90 @@
+"""The named ways to take the perplexity of a text: every file here is one, and registers itself by lying here.
+
+Such a file has one function, decorated with `@protocol(...)`, that cuts a text into windows; all share one scoring loop
+(`evals.scoring`). The name of a protocol is that of its file, with hyphens.
+"""
+
+import pkgutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from models.errors import RequestError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from evals.data import Text
+    from evals.text_figures import MeanOfTexts, Pooled
+    from evals.windows import Windows
+
+DEFAULT = "gptq"
+_REGISTERED: dict[str, "Protocol"] = {}
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked of a protocol, in tokens: the model's `context`, the window `length` and the `stride`.
+
+    None is the protocol's own. `most` keeps about the first so many windows.
+    """
+
+    context: int
+    length: int | None = None
+    stride: int | None = None
+    most: int | None = None
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """`cut` makes the windows; `figures` are what it tells of a model, `comparisons` of how two models differ."""
+
+    name: str
+    cut: Callable[["PreTrainedTokenizerBase", "Text", Request], "Windows"]
+    figures: Sequence["Pooled | MeanOfTexts"]
+    comparisons: Sequence["Pooled | MeanOfTexts"]
+
+
+def protocol(figures: Sequence["Pooled | MeanOfTexts"], comparisons: Sequence["Pooled | MeanOfTexts"]) -> Callable:
+    """Registers the decorated function as the protocol of its file."""
+
+    def register(cut: Callable) -> Callable:
+        name = _name(cut.__module__.rpartition(".")[2])
+        _REGISTERED[name] = Protocol(name, cut, tuple(figures), tuple(comparisons))
+        return cut
+
+    return register
+
+
+def names() -> list[str]:
+    """The names of all protocols, found without importing any; the default one first."""
+    found = sorted(_name(module.name) for module in pkgutil.iter_modules(__path__))
+    return [DEFAULT, *(name for name in found if name != DEFAULT)]
+
+
+def find(name: str) -> Protocol:
+    """The protocol of that name. RequestError, with the names there are, if there is none."""
+    if name not in names():
+        raise RequestError(f"Unknown perplexity protocol {name!r}: use one of {', '.join(names())}.")
+    import_module(f"{__name__}.{name.replace('-', '_')}")
+    return _REGISTERED[name]
+
+
+def window_length(request: Request, own: int, least: int = 2) -> int:
+    """The window of a request, else the protocol's `own`. RequestError unless the model can read it."""
+    wanted = own if request.length is None else request.length
+    if not least <= wanted <= request.context:
+        bounds = f"choose {least} to {request.context}, the model's context"
+        raise RequestError(f"A window of {wanted} tokens is not possible: {bounds}.")
+    return wanted
+
+
+def refuse_stride(request: Request, name: str) -> None:
+    """RequestError if a stride was asked of a protocol whose windows do not overlap."""
+    if request.stride is not None:
+        raise RequestError(f"The protocol {name} has no stride: leave it out, or use hf-stride.")
+
+
+def _name(module: str) -> str:
+    return module.replace("_", "-")
