@@ -10,6 +10,7 @@ from evals.results import Result
 from evals.statistics import verdict
 
 SPEED_VERDICTS = {"higher": "faster", "lower": "slower"}
+DIFFERENCES = ("_difference", "_ratio", "_speedup")
 SIGNIFICANT = 0.05
 MOST_COLUMNS = 6  # of numbers; a wider table is turned on its side, or is a list
 
@@ -32,15 +33,17 @@ def cell(result: Result) -> str:
     measurement = result.measurement
     if result.baseline is None:
         return str(measurement)
-    return f"{measurement.with_interval()}, {in_words(result)}"
+    return ", ".join(filter(None, [measurement.with_interval(), in_words(result)]))
 
 
 def in_words(result: Result) -> str:
-    """A comparison in words: `higher`, `faster`, or `within noise`.
+    """A comparison in words: `higher`, `faster`, or `within noise`; nothing for a figure of the pair, such as flips.
 
     Where there is a test it must agree with the interval; one that does not survive Holm's correction is said to differ
     alone, and to be within noise among all tasks.
     """
+    if not result.measurement.metric.split("[")[0].endswith(DIFFERENCES):
+        return ""
     words = verdict(result.measurement.interval, result.neutral)
     if words not in SPEED_VERDICTS:
         return words

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 # A task's score is the first of these that it has, else the first that was measured.
 SCORES = ("accuracy", "exact_match", "f1", "bleu", "chrf", "rouge1", "distinct_2")
+POINTS = ("bleu", "chrf")  # from 0 to 100
 ROW, BAR = 0.35, 0.16  # inches: of a task, and of each model in it
 MARGINS = 0.8  # inches above and below
 Scores = dict[str, dict[str, Result]]  # by task, by model
@@ -48,7 +49,8 @@ def _scores(results: Sequence[Result]) -> Scores:
 def _by_unit(scores: Scores) -> dict[str, Scores]:
     found: dict[str, Scores] = defaultdict(dict)
     for task, by_model in scores.items():
-        found[next(iter(by_model.values())).measurement.unit][task] = by_model
+        measurement = next(iter(by_model.values())).measurement
+        found["0 to 100" if measurement.metric in POINTS else measurement.unit or "0 to 1"][task] = by_model
     return found
 
 
@@ -65,5 +67,5 @@ def _draw(axes: "Axes", unit: str, scores: Scores, models: Sequence[str]) -> Non
     axes.grid(visible=False, axis="y")
     for row in range(1, len(names)):
         axes.axhline(row - 0.5, color="0.85", linewidth=0.8)
-    axes.set_xlabel(f"score ({unit})" if unit else "score (share, 0 to 1)")
+    axes.set_xlabel(f"score ({unit})")
 
