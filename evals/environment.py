@@ -1,10 +1,11 @@
-"""Where a number was taken: hardware, threads, load and library versions."""
+"""Where a number was taken: hardware, clocks, threads, load and library versions."""
 
 import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors", "accelerate", "numpy")
 
 
@@ -25,6 +26,7 @@ def environment() -> dict:
         "cuda": torch.version.cuda if cuda else None,
         "threads": threads(),
         "load_average": load_average(),
+        "clocks": clocks(),
         "libraries": {name: found for name in LIBRARIES if (found := _version(name))},
     }
 
@@ -52,6 +54,24 @@ def load_average() -> float | None:
         return round(os.getloadavg()[0], 2)
     except (AttributeError, OSError):
         return None
+
+
+def clocks() -> dict:
+    """How fast the processors run now: the CPU's governor and MHz, the GPU's MHz; only what the system tells."""
+    import psutil
+
+    from evals.gpu import clock_mhz
+
+    try:
+        governor = GOVERNOR.read_text(encoding="utf-8").strip()
+    except OSError:
+        governor = None
+    try:
+        frequency = psutil.cpu_freq()
+    except (AttributeError, NotImplementedError, OSError, RuntimeError):
+        frequency = None
+    found = {"governor": governor, "cpu_mhz": round(frequency.current) if frequency else None, "gpu_mhz": clock_mhz()}
+    return {name: value for name, value in found.items() if value}
 
 
 def _version(name: str) -> str | None:

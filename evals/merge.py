@@ -16,7 +16,7 @@ from models.errors import RequestError
 # How a measurement went, not what was measured.
 CONDITIONS = {
     "load_before", "load_after", "interval_over", "repeats", "runs", "warmup_runs", "libraries_bytes", "confusion",
-    "contexts_cut", "foreign_cpu_share", "rounds_disturbed", "rounds_measured_again", "details", "details",
+    "contexts_cut", "foreign_cpu_share", "rounds_disturbed", "rounds_measured_again", "details",
 }  # fmt: skip
 # What follows from the tokenizer: compared only where the vocabularies are of one size.
 OF_THE_TOKENIZER = {"windows", "tokens_scored", "tokens_sha256", "bos", "shortened_from"}

@@ -1,17 +1,11 @@
-"""The fresh process of a peak measurement: `python -m evals.peak MODEL DEVICE DTYPE` prints one line of JSON.
+"""What the present process has held in memory: marks that `evals.runner`, a fresh process for each model, reads.
 
 Resident memory is read from `VmHWM` of /proc/self/status, the high-water mark of this program alone: `ru_maxrss`,
 used where there is no such file, begins on Linux at the mark of the process that started this one.
 """
 
-import json
 import sys
 from pathlib import Path
-
-from models.command import finish
-
-PROMPT_TOKENS = 64
-NEW_TOKENS = 32
 
 
 def high_water_mark() -> tuple[int, str]:
@@ -33,32 +27,35 @@ def high_water_mark() -> tuple[int, str]:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit, "ru_maxrss"
 
 
-def main() -> int:
-    """Loads the model, generates NEW_TOKENS tokens after up to PROMPT_TOKENS, and prints the marks."""
+def private_memory() -> tuple[int | None, int | None]:
+    """USS and PSS of this process now, in bytes; None where the system does not tell.
+
+    USS is what would come free if it ended; PSS is that and its share of the pages that it shares with others. The
+    files of the weights, mapped into memory, count as resident while the system lends their pages; not as USS.
+    """
+    import psutil
+
+    try:
+        found = psutil.Process().memory_full_info()
+    except psutil.Error:
+        return None, None
+    return getattr(found, "uss", None), getattr(found, "pss", None)
+
+
+def marks() -> dict:
+    """All marks of this process as JSON types, in bytes: peaks so far, private memory as it is now."""
     import torch
 
-    from evals.texts import prose
-    from models.decoding import Generation
-    from models.loading import load
-    from models.sampling import Sampling
+    from evals.gpu import process_vram
 
-    libraries, source = high_water_mark()
-    name, device, dtype = sys.argv[1:]
-    model, tokenizer, description = load(name, device, dtype)
-    room = max(1, min(PROMPT_TOKENS, description.context - NEW_TOKENS))
-    ids = tokenizer(prose()[: 20 * PROMPT_TOKENS], verbose=False)["input_ids"][:room]
-    Generation(model, tokenizer, ids, Sampling(max_new_tokens=NEW_TOKENS, ignore_end=True)).run()
-    cuda = description.device == "cuda"
-    marks = {
-        "resident": high_water_mark()[0],
-        "libraries": libraries,
+    resident, source = high_water_mark()
+    uss, pss = private_memory()
+    found = {"resident": resident, "source": source, "uss": uss, "pss": pss}
+    cuda = torch.cuda.is_available() and torch.cuda.is_initialized()
+    vram, vram_source = (process_vram() if cuda else None) or (None, None)
+    return found | {
         "cuda_allocated": torch.cuda.max_memory_allocated() if cuda else None,
         "cuda_reserved": torch.cuda.max_memory_reserved() if cuda else None,
-        "source": source,
+        "vram": vram,
+        "vram_source": vram_source,
     }
-    print(json.dumps(marks))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(finish(main))

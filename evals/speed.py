@@ -1,13 +1,16 @@
-"""Speed of generation, contenders interleaved, by the field's definitions (batch of one, greedy, fixed lengths):
+"""Speed of generation by the field's definitions (greedy, fixed lengths, equal prompts in a batch):
 
     TTFT          seconds from the start of the request to its first token (prefill; tokenisation not counted)
     TPOT          (end to end - TTFT) / (output tokens - 1), one value a run, in seconds (vLLM, MLPerf)
-    prefill rate  prompt tokens / TTFT, in tokens a second (AIPerf)
-    decode rate   1 / TPOT, in tokens a second: the first token belongs to prefill (AIPerf, optimum-benchmark)
+    ITL           every gap between two consecutive tokens, pooled over the runs, in seconds (vLLM)
+    prefill rate  prompt tokens of the batch / TTFT, in tokens a second (AIPerf)
+    decode rate   batch / TPOT, in tokens a second: the first token belongs to prefill (AIPerf, optimum-benchmark)
+    output rate   output tokens of the batch / end to end, prefill included, in tokens a second (vLLM)
+    load time     seconds to read the weights and move them to the device, in a fresh process, libraries imported
 
-Contenders run in turns, A B A B, so that a drift of the machine's clock or heat meets all alike; the warm-up run of
-each is kept apart. The middle is the median over runs with a bootstrap interval. A speed-up is the ratio of two
-medians, the first contender's time over the other's, with the rounds drawn together.
+Contenders run in turns (`evals.rounds`); warm-up runs are kept apart. The middle is the median over runs with a
+bootstrap interval. A speed-up is the ratio of two medians, the first contender's time over the other's, with the
+rounds drawn together.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,53 +18,42 @@ from dataclasses import dataclass, field
 from threading import Event
 
 import numpy as np
+import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from evals import statistics
 from evals.environment import load_average, threads
+from evals.latency import enough_for, pooled_percentiles
 from evals.measurement import Measurement
-from models.decoding import Generation
+from evals.rounds import Entrant, Until, interleave
+from evals.timing import Run, clock_for, never, time_generation
+from models.decoding import PREFILL_CHUNK
 from models.description import context_length
-from models.errors import Cancelled, RequestError
-from models.progress import Progress, silent
-from models.sampling import Sampling
+from models.errors import RequestError
+from models.progress import Progress
 
 Contender = tuple[str, PreTrainedModel, PreTrainedTokenizerBase]
 Stop = Event | Callable[[], bool]
 
-
-@dataclass(frozen=True)
-class Run:
-    """One generation: its time to first token and from start to last token, in seconds, and its token counts."""
-
-    ttft: float
-    seconds: float
-    prompt_tokens: int
-    new_tokens: int
-
-    @property
-    def tpot(self) -> float:
-        """Seconds for each token after the first."""
-        return (self.seconds - self.ttft) / (self.new_tokens - 1)
-
-    @property
-    def prefill_rate(self) -> float:
-        """Prompt tokens a second until the first token."""
-        return self.prompt_tokens / self.ttft
-
-    @property
-    def decode_rate(self) -> float:
-        """Tokens a second after the first."""
-        return 1 / self.tpot
-
-
-FIGURES = {"ttft": "s", "tpot": "s", "prefill_rate": "tokens/s", "decode_rate": "tokens/s"}
+FIGURES = {"ttft": "s", "tpot": "s", "prefill_rate": "tokens/s", "decode_rate": "tokens/s", "output_rate": "tokens/s"}
 SPEEDUPS = {"prefill_speedup": "ttft", "decode_speedup": "tpot"}
+PERCENTILES = {"ttft": (90, 99), "itl": (50, 90, 99)}  # the median TTFT is `ttft` itself
+DEFINITIONS = {
+    "ttft": "seconds from the start of the request to its first token, tokenisation not counted",
+    "tpot": "(end to end - TTFT) / (output tokens - 1), one value a run",
+    "itl": "seconds between two consecutive tokens, pooled over the runs",
+    "prefill_rate": "prompt tokens of the batch / TTFT",
+    "decode_rate": "batch / TPOT: the first token belongs to prefill",
+    "output_rate": "output tokens of the batch / end to end, prefill included",
+    "load_time": "seconds to read the weights and move them to the device in a fresh process, libraries imported",
+    "prefill_speedup": "the baseline's median TTFT / this model's",
+    "decode_speedup": "the baseline's median TPOT / this model's",
+}
 
 
 @dataclass(frozen=True)
 class Lane:
-    """One contender's runs, and its medians `ttft`, `tpot` (s), `prefill_rate`, `decode_rate` (tokens/s)."""
+    """One contender's runs, and its medians `ttft`, `tpot` (s), and its rates (tokens/s)."""
 
     name: str
     runs: list[Run]
@@ -70,12 +62,13 @@ class Lane:
     tpot: Measurement
     prefill_rate: Measurement
     decode_rate: Measurement
+    output_rate: Measurement
     # Against the first contender: above 1 is faster. Empty for the first itself.
     speedups: dict[str, Measurement] = field(default_factory=dict)
 
     @property
     def measurements(self) -> list[Measurement]:
-        """The four medians."""
+        """The medians."""
         return [getattr(self, name) for name in FIGURES]
 
 
@@ -118,26 +111,62 @@ def race(
     Cancelled is raised. Raises RequestError where lengths do not fit a model or a name is used twice.
     """
     prompts = _prompts(contenders, prompt, prompt_tokens, new_tokens, repeats)
-    report, stopped = progress or silent, _asker(stop)
+    stopped = _asker(stop)
     load_before = load_average()
-    rounds: list[list[Run]] = []
-    for turn in range(repeats + 1):
-        rounds.append([])
-        for at, (name, model, tokenizer) in enumerate(contenders):
-            done = (turn * len(contenders) + at) / ((repeats + 1) * len(contenders))
-            report(done, f"{name}, {f'run {turn} of {repeats}' if turn else 'warm-up'}")
-            rounds[-1].append(_time(model, tokenizer, prompts[at], new_tokens, stopped))
-    report(1.0, f"{repeats} runs each")
+    pairs = zip(contenders, prompts, strict=True)
+    entrants = [_entrant(contender, ids, new_tokens, stopped) for contender, ids in pairs]
+    rounds = interleave(entrants, Until(repeats), progress)
     common = {"name": "interleaved", "batch": 1, "new_tokens": new_tokens, "repeats": repeats, "warmup_runs": 1}
     common |= {"sampling": "greedy", "threads": threads(), "load_before": load_before, "load_after": load_average()}
     lanes: list[Lane] = []
     for at, (name, model, _) in enumerate(contenders):
         parameter = next(model.parameters())
         place = {"dtype": str(parameter.dtype).removeprefix("torch."), "device": parameter.device.type}
-        protocol = common | place | {"prompt_tokens": len(prompts[at])}
-        runs = [turn[at] for turn in rounds[1:]]
-        lanes.append(_lane(name, runs, rounds[0][at], protocol, lanes[0] if lanes else None, seed))
+        place |= {"clock": clock_for(parameter.device).name, "prompt_tokens": len(prompts[at])}
+        first = lanes[0] if lanes else None
+        lanes.append(make_lane(name, rounds.of(at), rounds.warmups[0][at], common | place, first, seed))
     return RaceResult(lanes)
+
+
+def make_lane(
+    name: str, runs: list[Run], warmup: Run, protocol: dict, first: Lane | None = None, seed: int = 0
+) -> Lane:
+    """The medians of one contender's runs, and its speed-ups over the first lane, whose runs are of the same rounds."""
+    medians = {
+        figure: measured(figure, unit, statistics.median(_values(runs, figure), seed), protocol)
+        for figure, unit in FIGURES.items()
+    }
+    speedups = {}
+    if first is not None:
+        for speedup, figure in SPEEDUPS.items():
+            ratio = statistics.ratio_of_medians(_values(first.runs, figure), _values(runs, figure), seed)
+            speedups[speedup] = measured(speedup, "times", ratio, protocol | {"ratio_of": figure})
+    return Lane(name, runs, warmup, **medians, speedups=speedups)
+
+
+def percentiles(runs: Sequence[Run], protocol: dict, seed: int = 0) -> list[Measurement]:
+    """The percentiles of TTFT and ITL that so many runs can show: `ttft_p90`, `itl_p50`, `itl_p99` and so on."""
+    rows = {"ttft": np.array([[run.ttft] for run in runs]), "itl": np.stack([run.gaps for run in runs])}
+    found = []
+    for kind, wanted in PERCENTILES.items():
+        shown = [percentile for percentile in wanted if enough_for(percentile, rows[kind].size)]
+        estimates = pooled_percentiles(rows[kind], shown, seed) if shown else []
+        for percentile, estimate in zip(shown, estimates, strict=True):
+            found.append(measured(f"{kind}_p{percentile}", "s", estimate, protocol))
+    return found
+
+
+def measured(metric: str, unit: str, estimate: statistics.Estimate, protocol: dict) -> Measurement:
+    """An estimate as a measurement, with the definition of its metric in the protocol."""
+    definition = DEFINITIONS.get(metric) or DEFINITIONS[metric.split("_")[0]]
+    protocol = protocol | {"definition": definition}
+    return Measurement(metric, estimate.value, unit, estimate.interval, estimate.stderr, estimate.n, protocol)
+
+
+def _entrant(contender: Contender, ids: list[int], new_tokens: int, stopped: Callable[[], bool]) -> Entrant:
+    name, model, _ = contender
+    prompts = torch.tensor([ids], device=next(model.parameters()).device)
+    return name, lambda warmup: time_generation(model, prompts, new_tokens, stopped, PREFILL_CHUNK)
 
 
 def _prompts(
@@ -165,45 +194,9 @@ def _prompts(
 
 def _asker(stop: Stop | None) -> Callable[[], bool]:
     if stop is None:
-        return lambda: False
+        return never
     return stop.is_set if isinstance(stop, Event) else stop
-
-
-def _time(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    prompt: list[int],
-    new_tokens: int,
-    stopped: Callable[[], bool],
-) -> Run:
-    generation = Generation(model, tokenizer, prompt, Sampling(max_new_tokens=new_tokens, ignore_end=True))
-    try:
-        while not generation.finished:
-            if stopped():
-                raise Cancelled("The race was stopped; nothing was measured.")
-            generation.step()
-        times = generation.token_times
-        return Run(times[0], times[-1], len(prompt), len(generation.ids))
-    finally:
-        generation.close()
-
-
-def _lane(name: str, runs: list[Run], warmup: Run, protocol: dict, first: Lane | None, seed: int) -> Lane:
-    medians = {
-        figure: _measured(figure, unit, statistics.median(_values(runs, figure), seed), protocol)
-        for figure, unit in FIGURES.items()
-    }
-    speedups = {}
-    if first is not None:
-        for speedup, figure in SPEEDUPS.items():
-            ratio = statistics.ratio_of_medians(_values(first.runs, figure), _values(runs, figure), seed)
-            speedups[speedup] = _measured(speedup, "times", ratio, protocol | {"ratio_of": figure})
-    return Lane(name, runs, warmup, **medians, speedups=speedups)
 
 
 def _values(runs: list[Run], figure: str) -> np.ndarray:
     return np.array([getattr(run, figure) for run in runs])
-
-
-def _measured(metric: str, unit: str, estimate: statistics.Estimate, protocol: dict) -> Measurement:
-    return Measurement(metric, estimate.value, unit, estimate.interval, estimate.stderr, estimate.n, protocol)

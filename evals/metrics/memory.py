@@ -1,39 +1,81 @@
-"""Memory: counts, bytes in memory and on disk, and the peak of a fresh process."""
+"""Memory of six kinds: weights as they are and as they would be packed, files, GPU, process, and key-value cache."""
 
 from collections.abc import Iterator
 from dataclasses import asdict
 
 from evals import statistics
+from evals.compression import Compressed, compressed_bytes
+from evals.kv_cache import KvCache
 from evals.measurement import Measurement
-from evals.memory import Footprint, Peak, peak
+from evals.measuring_process import Heartbeat, MeasuringProcess
+from evals.memory import Footprint, Peak, peak_lengths, take_peak, zeros_note
 from evals.registry import metric
 from evals.results import Result
+from evals.sparse_storage import SparseBytes
 from evals.trial import Trial
-from models.progress import part
-from models.units import format_bytes, format_percent
+from models.progress import Progress, part
+from models.weights import weight_files
 
 RUNS, QUICK_RUNS = 3, 1
+# The kinds of a peak, under the metric's name; those that are not peaks are the state after the generation.
+KINDS = {
+    "resident": "peak_resident",
+    "uss": "process_uss",
+    "pss": "process_pss",
+    "cuda_allocated": "peak_cuda_allocated",
+    "cuda_reserved": "peak_cuda_reserved",
+    "vram": "process_vram",
+}
+DEFINITIONS = {
+    "peak_resident": "most resident memory of the process, libraries and mapped weight files included",
+    "process_uss": "memory that only this process uses, after the generation",
+    "process_pss": "USS and this process's share of the pages that several use, after the generation",
+    "peak_cuda_allocated": "most bytes that torch's CUDA allocator gave out",
+    "peak_cuda_reserved": "most bytes that torch's CUDA allocator held",
+    "process_vram": "GPU memory of the process as the driver counts it, CUDA context included, after the generation",
+}
 
 
 @metric()
 def memory(trial: Trial) -> Iterator[Result]:
-    """Parameters, non-zero parameters, bytes in memory and on disk, and peak memory in a fresh process."""
+    """Parameters, bytes in memory, packed and on disk, peak memory in a fresh process, and bytes of cache per token."""
     contenders = trial.contenders
     for name in contenders.names:
         yield from (Result(name, "memory", count) for count in _counts(contenders.footprint(name)))
-        _note_zeros(trial, name)
+        note = zeros_note(name, contenders.footprint(name))
+        trial.notes += [note] if note and note not in trial.notes else []
     contenders.hold()
-    runs = QUICK_RUNS if trial.quick else RUNS
-    steps = len(contenders.names) * runs
+    beat = Heartbeat(trial.progress)
     for at, name in enumerate(contenders.names):
-        peaks = []
-        for turn in range(runs):
-            done = (at * runs + turn) / steps
-            trial.progress(done, f"{name}: peak memory")
-            share = part(trial.progress, done, done + 1 / steps)
-            peaks.append(peak(name, contenders.device, contenders.dtype, share))
-        yield from (Result(name, "memory", measurement) for measurement in _peaks(peaks))
+        share = part(beat, at / len(contenders.names), (at + 1) / len(contenders.names))
+        compressed = compressed_bytes(weight_files(contenders.folder(name), name), part(share, 0.0, 0.2))
+        if compressed.compressor.startswith("zlib") and name == contenders.baseline:
+            trial.notes.append("Files were compressed with zlib: `pip install zstandard` for the usual bound by zstd.")
+        measurements = [_on_disk(compressed), *_in_processes(trial, name, part(share, 0.2, 1.0), beat)]
+        yield from (Result(name, "memory", measurement) for measurement in measurements)
     trial.progress(1.0, "memory")
+
+
+def _in_processes(trial: Trial, name: str, progress: Progress, beat: Heartbeat) -> list[Measurement]:
+    """The figures that need a process of their own; the peak is read first, before other work can raise it."""
+    contenders, runs = trial.contenders, QUICK_RUNS if trial.quick else RUNS
+    peaks: list[Peak] = []
+    others: list[Measurement] = []
+    for turn in range(runs):
+        progress(turn / runs, f"{name}: memory of a process of its own")
+        with MeasuringProcess(name, contenders.device, contenders.dtype, beat.again) as process:
+            process.load()
+            peaks.append(take_peak(process))
+            if turn == 0:
+                others += _sparse(SparseBytes(**process.ask("sparse")))
+                others += _cache(KvCache(**process.ask("kv_cache")), process.facts)
+            context = process.facts["context"]
+    if peaks[0].cuda_allocated is not None and peaks[0].vram is None:
+        trial.notes.append(
+            f"{name}: the driver did not tell how much GPU memory the process takes in all "
+            "(`pip install nvidia-ml-py`; in a container the driver may not know its processes)."
+        )
+    return _peaks(peaks, context) + others
 
 
 def _counts(footprint: Footprint) -> list[Measurement]:
@@ -43,26 +85,46 @@ def _counts(footprint: Footprint) -> list[Measurement]:
     ]
 
 
-def _peaks(peaks: list[Peak]) -> list[Measurement]:
+def _on_disk(found: Compressed) -> Measurement:
+    protocol = {"name": "exact", "compressor": found.compressor, "definition": "the weight files, compressed"}
+    return Measurement("bytes_on_disk_compressed", found.bytes, "bytes", protocol=protocol)
+
+
+def _sparse(found: SparseBytes) -> list[Measurement]:
+    """What the weights would take as CSR and, where a tensor allows it, as 2:4 (the bitmask is among the counts)."""
+    fitting = {"matrices": found.matrices, "fitting": found.fitting}
+    csr = {"name": "exact", "definition": "a forecast: compressed sparse rows, indices of 4 bytes"}
+    two_of_four = {"name": "exact", "definition": "a forecast: 2:4 where no four weights in a row hold more than two"}
+    return [
+        Measurement("bytes_if_csr", found.csr, "bytes", protocol=csr),
+        Measurement("bytes_if_2_of_4", found.two_of_four, "bytes", protocol=two_of_four | {"details": fitting}),
+    ]
+
+
+def _cache(found: KvCache, facts: dict) -> list[Measurement]:
+    protocol = {"name": "exact", "cache": "DynamicCache", "dtype": facts["dtype"]}
+    details = {"tokens": found.tokens, "layers": found.layers, "constant_bytes": found.constant, "window": found.window}
+    kinds = {"": found.bytes_per_token, "_beyond_window": found.beyond_window}
+    return [
+        Measurement(f"kv_cache_bytes_per_token{kind}", value, "bytes", protocol=protocol | {"details": details})
+        for kind, value in kinds.items()
+        if value is not None
+    ]
+
+
+def _peaks(peaks: list[Peak], context: int) -> list[Measurement]:
+    prompt_tokens, new_tokens = peak_lengths(context)
+    common = {"name": "fresh process", "runs": len(peaks), "prompt_tokens": prompt_tokens, "new_tokens": new_tokens}
     measurements = []
-    for kind in ("resident", "cuda_allocated", "cuda_reserved"):
+    for kind, name in KINDS.items():
         values = [getattr(peak, kind) for peak in peaks]
         if None in values:
             continue
-        protocol = {"name": "fresh process", "runs": len(peaks)}
+        protocol = common | {"definition": DEFINITIONS[name]}
         if kind == "resident":
             protocol |= {"source": peaks[0].source, "libraries_bytes": peaks[0].libraries}
+        if kind == "vram":
+            protocol |= {"source": peaks[0].vram_source}
         value, stderr, interval, n = statistics.mean(values)
-        measurements.append(Measurement(f"peak_{kind}", value, "bytes", interval, stderr, n, protocol))
+        measurements.append(Measurement(name, value, "bytes", interval, stderr, n, protocol))
     return measurements
-
-
-def _note_zeros(trial: Trial, name: str) -> None:
-    footprint = trial.contenders.footprint(name)
-    zeros = 1 - footprint.nonzero_parameters / footprint.parameters
-    if zeros >= 0.01:
-        trial.notes.append(
-            f"{name}: {format_percent(zeros)} of its parameters are zeros, stored densely, which save neither "
-            "memory nor time as they are; packed as a bitmask the weights would take "
-            f"{format_bytes(footprint.bytes_if_packed)}."
-        )

@@ -1,67 +1,53 @@
-"""Speed formulas and the order of a race, on a model-free generation whose clock is set."""
+"""The order and the figures of a race in one process, on models whose forward passes set the clock."""
 
 from threading import Event
 
 import pytest
+import torch
 
-from evals import speed
-from evals.speed import Run, race
+from evals import timing
+from evals.latency import vllm_names
+from evals.speed import DEFINITIONS, FIGURES, make_lane, percentiles, race
+from evals.timing import Run
 from models.errors import Cancelled, RequestError
 
 PROMPT = "The gardener ties the young branches to the wall and cuts what grows away from it."
 
 
-class FakeGeneration:
-    """A generation whose first token takes `ttft` seconds and every other `tpot`, slower with every run."""
-
-    log: list[str] = []
-
-    def __init__(self, model, tokenizer, prompt, sampling):
-        assert sampling.ignore_end and sampling.temperature == 0
-        self.name, (self.ttft, self.tpot) = model.name, next(model.times)
-        self.limit, self.ids, self.token_times, self.finished = sampling.max_new_tokens, [], [], None
-        self.log.append(self.name)
-
-    def step(self):
-        self.token_times.append(self.ttft + self.tpot * len(self.ids))
-        self.ids.append(7)
-        self.finished = "length" if len(self.ids) == self.limit else None
-
-    def close(self):
-        self.log.append(f"{self.name} closed")
-
-
 @pytest.fixture
 def fake(tiny_model, monkeypatch):
-    """A factory of contenders with set times (ttft, tpot) for the warm-up and each run."""
-    monkeypatch.setattr(speed, "Generation", FakeGeneration)
-    monkeypatch.setattr(FakeGeneration, "log", [])
+    """A factory of contenders with set times (ttft, tpot) for the warm-up and each run; `fake.log` has who ran."""
+    now = [0.0]
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: now[0])
 
     def make(name, *times):
-        model = tiny_model()
-        model.name, model.times = name, iter(times)
+        model, times, place = tiny_model(), iter(times), {}
+
+        def forward(input_ids, past_key_values, use_cache, logits_to_keep=0):
+            if past_key_values is not place.get("cache"):  # the first forward pass of a run
+                place.update(cache=past_key_values, times=next(times))
+                make.log.append(name)
+            now[0] += place["times"][0 if input_ids.shape[1] > 1 else 1]
+            return type("Output", (), {"logits": torch.ones(len(input_ids), 1, 320)})
+
+        model.forward = forward
         return model
 
+    make.log = []
     return make
-
-
-def test_the_formulas():
-    run = Run(ttft=0.5, seconds=2.5, prompt_tokens=100, new_tokens=21)
-    assert run.tpot == pytest.approx(0.1)
-    assert run.prefill_rate == pytest.approx(200)
-    assert run.decode_rate == pytest.approx(10)
 
 
 def test_a_race_takes_turns_keeps_the_warm_up_apart_and_finds_the_medians(fake, tiny_tokenizer):
     slow = fake("slow", (9, 9), (0.2, 0.04), (0.3, 0.05), (0.4, 0.06))
     fast = fake("fast", (8, 8), (0.1, 0.02), (0.15, 0.025), (0.2, 0.03))
     result = race([("slow", slow, tiny_tokenizer), ("fast", fast, tiny_tokenizer)], PROMPT, new_tokens=11, repeats=3)
-    assert [entry for entry in FakeGeneration.log if "closed" not in entry] == ["slow", "fast"] * 4
+    assert fake.log == ["slow", "fast"] * 4
     lane = result.lane("fast")
     tokens = len(tiny_tokenizer(PROMPT)["input_ids"])
     assert lane.ttft.value == pytest.approx(0.15) and lane.tpot.value == pytest.approx(0.025)
     assert lane.prefill_rate.value == pytest.approx(tokens / 0.15) and lane.decode_rate.value == pytest.approx(40)
-    assert lane.warmup.ttft == 8 and len(lane.runs) == 3
+    assert lane.output_rate.value == pytest.approx(11 / (0.15 + 10 * 0.025))
+    assert lane.warmup.ttft == pytest.approx(8) and len(lane.runs) == 3
     assert lane.ttft.interval == pytest.approx((0.1, 0.2)) and lane.ttft.n == 3
     for speedup in lane.speedups.values():  # every round is exactly twice as fast
         assert speedup.value == pytest.approx(2)
@@ -70,6 +56,7 @@ def test_a_race_takes_turns_keeps_the_warm_up_apart_and_finds_the_medians(fake, 
     protocol = lane.tpot.protocol
     assert (protocol["prompt_tokens"], protocol["new_tokens"], protocol["repeats"]) == (tokens, 11, 3)
     assert protocol["batch"] == 1 and protocol["dtype"] == "float32" and protocol["threads"] >= 1
+    assert protocol["clock"] == "perf_counter" and protocol["definition"] == DEFINITIONS["tpot"]
     assert result.as_dict()["fast"]["decode_speedup"]["value"] == pytest.approx(2)
 
 
@@ -80,7 +67,7 @@ def test_one_contender_may_race_alone_and_one_run_shows_no_spread(fake, tiny_tok
 
 
 @pytest.mark.parametrize("stop_after", [0, 1, 30])
-def test_stop_ends_the_race_between_two_steps_and_closes_the_generation(fake, tiny_tokenizer, stop_after):
+def test_stop_ends_the_race_between_two_steps(fake, tiny_tokenizer, stop_after):
     asked = []
 
     def stop():
@@ -91,7 +78,6 @@ def test_stop_ends_the_race_between_two_steps_and_closes_the_generation(fake, ti
     with pytest.raises(Cancelled):
         race([("a", model, tiny_tokenizer)], PROMPT, new_tokens=16, repeats=5, stop=stop)
     assert len(asked) == stop_after + 1
-    assert FakeGeneration.log[-1] == "a closed"
 
 
 def test_stop_may_be_an_event(fake, tiny_tokenizer):
@@ -99,6 +85,7 @@ def test_stop_may_be_an_event(fake, tiny_tokenizer):
     event.set()
     with pytest.raises(Cancelled):
         race([("a", fake("a", (0.1, 0.01)), tiny_tokenizer)], PROMPT, stop=event)
+    assert fake.log == []
 
 
 def test_progress_runs_to_the_end(fake, tiny_tokenizer):
@@ -121,7 +108,7 @@ def test_progress_runs_to_the_end(fake, tiny_tokenizer):
 def test_impossible_lengths_are_refused_before_anything_runs(fake, tiny_tokenizer, options, line):
     with pytest.raises(RequestError, match=line):
         race([("a", fake("a"), tiny_tokenizer)], PROMPT, **options)
-    assert FakeGeneration.log == []
+    assert fake.log == []
 
 
 def test_names_must_differ(fake, tiny_tokenizer):
@@ -135,3 +122,24 @@ def test_a_real_race_writes_the_tokens_asked_for(tiny_model, tiny_tokenizer):
     for lane in result.lanes:
         assert all((run.new_tokens, run.prompt_tokens) == (8, 10) for run in lane.runs)
         assert all(0 < run.ttft < run.seconds for run in lane.runs)
+
+
+def test_percentiles_are_told_only_where_enough_values_show_them():
+    def told(runs, tokens):
+        times = [Run([0.1 + 0.01 * at for at in range(tokens)], 4)] * runs
+        return {measurement.metric for measurement in percentiles(times, {"name": "x"})}
+
+    assert told(5, 2) == {"itl_p50"}
+    assert told(5, 11) == {"itl_p50", "itl_p90"}
+    assert told(10, 11) == {"ttft_p90", "itl_p50", "itl_p90", "itl_p99"}
+    assert told(100, 2) == {"ttft_p90", "ttft_p99", "itl_p50", "itl_p90", "itl_p99"}
+
+
+def test_every_figure_is_defined_where_it_is_told():
+    runs = [Run([0.1, 0.2, 0.4], 4)] * 10
+    first = make_lane("a", runs, runs[0], {"name": "x"})
+    lane = make_lane("b", runs, runs[0], {"name": "x"}, first)
+    told = [*lane.measurements, *lane.speedups.values(), *percentiles(runs, {"name": "x"})]
+    assert {measurement.metric for measurement in lane.measurements} == set(FIGURES)
+    assert all(measurement.protocol["definition"] in DEFINITIONS.values() for measurement in told)
+    assert vllm_names(runs)["median_ttft_ms"] == pytest.approx(1000 * lane.ttft.value)
