@@ -25,7 +25,7 @@ from models.errors import RequestError
 from models.loading import Loaded
 from models.progress import Progress
 
-__all__ = ["ProtocolMismatch", "Scored", "compare", "perplexity", "refuse_mismatch", "score", "score_windows", "summarise"]
+__all__ = ["ProtocolMismatch", "Scored", "compare", "perplexity", "score", "score_windows", "summarise"]
 
 
 class ProtocolMismatch(RequestError):

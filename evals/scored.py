@@ -40,8 +40,7 @@ def samples(scored: Scored, unit: str) -> Samples:
     losses, weights = scored.losses, scored.weights[unit]
     documents = len(np.unique(scored.documents))
     if documents >= FEWEST_SAMPLES:
-        sums = [np.bincount(scored.documents, [row.sum(dtype=np.float64) for row in rows]) for rows in (losses, weights)]
-        return Samples(*sums, "documents")
+        return Samples(_by_document(scored, losses), _by_document(scored, weights), "documents")
     pieces = ceil(FEWEST_SAMPLES / len(losses))
     cut = [_pieces(losses, pieces), _pieces(weights, pieces)]
     return Samples(*cut, "windows" if pieces == 1 else "pieces of windows")
@@ -49,11 +48,11 @@ def samples(scored: Scored, unit: str) -> Samples:
 
 def texts(scored: Scored) -> np.ndarray:
     """The mean loss of each document [d], in nats a token."""
-    sums, counts = (
-        np.bincount(scored.documents, [row.sum(dtype=np.float64) for row in rows])
-        for rows in (scored.losses, scored.weights["tokens"])
-    )
-    return sums / counts
+    return _by_document(scored, scored.losses) / _by_document(scored, scored.weights["tokens"])
+
+
+def _by_document(scored: Scored, rows: Sequence[np.ndarray]) -> np.ndarray:
+    return np.bincount(scored.documents, [row.sum(dtype=np.float64) for row in rows])
 
 
 def _pieces(rows: Sequence[np.ndarray], pieces: int) -> np.ndarray:

@@ -60,7 +60,8 @@ class MeanOfTexts:
         found = np.exp(_bounded(texts(scored)))
         if len(found) == 1:
             return Pooled(self.metric, "tokens", exponential=True).measure(scored)
-        return _measurement(self.metric, "", statistics.block_ratio(found, np.ones(len(found)), SEED), "documents", scored)
+        estimate = statistics.block_ratio(found, np.ones(len(found)), SEED)
+        return _measurement(self.metric, "", estimate, "documents", scored)
 
     def compare(self, first: Scored, second: Scored) -> Measurement:
         """The second model's mean over the first's, paired by text."""

@@ -89,7 +89,8 @@ def after(token: int, passage: Passage) -> Passage:
 def sharing(passage: Passage, **totals: float) -> Passage:
     """The passage with totals of units (`words=12`) shared out among its tokens by the bytes that each adds."""
     shares = passage.added["bytes"] if passage.added["bytes"].any() else passage.added["tokens"]
-    return passage._replace(added=passage.added | {unit: shares * (total / shares.sum()) for unit, total in totals.items()})
+    shared = {unit: shares * (total / shares.sum()) for unit, total in totals.items()}
+    return passage._replace(added=passage.added | shared)
 
 
 def encode_with_ends(

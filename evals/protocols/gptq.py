@@ -34,4 +34,5 @@ def gptq(tokenizer: PreTrainedTokenizerBase, text: Text, request: Request) -> Wi
     }
     if used < wanted:
         facts["shortened_from"] = wanted
-    return windows_of(text, [(passage, [Span(at * used, at * used + 1, (at + 1) * used) for at in range(count)])], facts)
+    spans = [Span(at * used, at * used + 1, (at + 1) * used) for at in range(count)]
+    return windows_of(text, [(passage, spans)], facts)

@@ -1,4 +1,4 @@
-"""Each named protocol against a plain loop of its definition: which tokens are scored, after what, and how they weigh."""
+"""Each named protocol against a plain loop of its definition: which tokens it scores, after what, how they weigh."""
 
 import re
 from math import exp, log
@@ -84,7 +84,8 @@ def test_disjoint_strides_weigh_as_the_guide_of_transformers_does(loaded):
         with torch.no_grad():
             loss = subject.model(window, labels=window).loss
         sums, tokens = sums + float(loss) * (window.shape[1] - 1), tokens + window.shape[1] - 1
-    assert perplexity(subject, TEXT, "hf-stride", 128, stride=128)[0].value == pytest.approx(exp(sums / tokens), rel=1e-5)
+    found = perplexity(subject, TEXT, "hf-stride", 128, stride=128)[0]
+    assert found.value == pytest.approx(exp(sums / tokens), rel=1e-5)
 
 
 @given(st.integers(2, 40), st.integers(1, 40), st.integers(0, 60))
@@ -168,8 +169,8 @@ def test_a_document_without_tokens_is_left_out(loaded, tiny_tokenizer):
 
 
 def test_wikitext_is_scored_in_plain_writing_and_counted_as_it_was(loaded):
-    page = ' = Robert = \n \n He had a guest @-@ starring role in " Teddy \'s Story " ( 2002 ) , 1 @,@ 000 times ; so . \n'
-    plain = ' = Robert =\n\nHe had a guest-starring role in "Teddy\'s Story" (2002), 1,000 times; so.\n'
+    page = ' = Robert = \n \n He had a guest @-@ starring role in " Teddy \'s Story " ( 2002 ) , 1 @,@ 000 times . \n'
+    plain = ' = Robert =\n\nHe had a guest-starring role in "Teddy\'s Story" (2002), 1,000 times.\n'
     assert detokenised(page) == plain
     subject = loaded()
     nats = -harness(subject.model, subject.tokenizer, detokenised(page), 128)

@@ -1,4 +1,4 @@
-"""A text as windows: every byte of it belongs to one token, and the losses of windows do not depend on their neighbours."""
+"""A text as windows: every byte belongs to one token, and a window's losses do not depend on its neighbours."""
 
 import numpy as np
 import torch
