@@ -36,15 +36,19 @@ def load(model: str, device: str = "auto", dtype: str = "auto") -> Loaded:
     target = choose_device(device)
     precision = choose_dtype(target, dtype)
     source = locate(model, room=lambda size: require(size, target, model))
-    check_folder(source)
-    item_bytes = precision.itemsize
-    needed = sum(header.bytes_as(item_bytes) for header in tensor_headers(source.folder, model))
-    require(needed, target, f"{model} in {str(precision).removeprefix('torch.')}")
-    network = _load_weights(source, precision).to(target).eval()
+    network = load_network(source, target, precision)
     tokenizer = load_tokenizer(source)
     _check_fit(model, network, tokenizer)
     revision = source.revision or content_hash(weight_files(source.folder, model))
     return Loaded(network, tokenizer, describe(network, model, revision))
+
+
+def load_network(source: ModelSource, target: torch.device, precision: torch.dtype) -> PreTrainedModel:
+    """The model of a located folder, in eval mode on its device, after a check of the folder and of the memory."""
+    check_folder(source)
+    needed = sum(header.bytes_as(precision.itemsize) for header in tensor_headers(source.folder, source.id))
+    require(needed, target, f"{source.id} in {str(precision).removeprefix('torch.')}")
+    return _load_weights(source, precision).to(target).eval()
 
 
 def check_folder(source: ModelSource) -> None:
