@@ -3,6 +3,7 @@
 import inspect
 from collections import defaultdict
 from collections.abc import Callable
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
@@ -90,33 +91,47 @@ def token_losses(
 def batch_losses(model: PreTrainedModel, windows: torch.Tensor, first: int = 1) -> np.ndarray:
     """`token_losses` of one batch, in one forward pass.
 
-    The last token of a window is scored and not read. The losses are fp32; the logits are widened a piece at a time,
-    so that a large vocabulary never has all of a batch in fp32.
+    The losses are fp32; the logits are widened a piece at a time, so that a large vocabulary never has all of a batch
+    in fp32.
     """
     ids = windows.to(next(model.parameters()).device)
-    kept = ids.shape[1] - first
-    trims = first > 1 and "logits_to_keep" in inspect.signature(model.forward).parameters
-    options = {"logits_to_keep": kept} if trims else {}
-    try:
-        logits = model(input_ids=ids[:, :-1], use_cache=False, **options).logits[:, -kept:]
-        losses = _next_token_losses(logits, ids[:, first:]).cpu()
-    except (MemoryError, torch.cuda.OutOfMemoryError) as error:
-        raise EspalierError("Out of memory while scoring: use a smaller model or shorter windows.") from error
+    with enough_memory():
+        losses = _next_token_losses(next_token_logits(model, ids, first), ids[:, first:]).cpu()
     if not bool(torch.isfinite(losses).all()):
         raise EspalierError("The model's output is not finite: its weights are damaged, or its dtype is too narrow.")
     return losses.numpy()
 
 
-def _next_token_losses(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    # logits [B, k, V], targets [B, k] -> [B, k]
+def next_token_logits(model: PreTrainedModel, ids: torch.Tensor, first: int = 1) -> torch.Tensor:
+    """The logits [B, L - first, V] for the tokens from place `first` on of ids [B, L], whose last is not read."""
+    kept = ids.shape[1] - first
+    trims = first > 1 and "logits_to_keep" in inspect.signature(model.forward).parameters
+    options = {"logits_to_keep": kept} if trims else {}
+    return model(input_ids=ids[:, :-1], use_cache=False, **options).logits[:, -kept:]
+
+
+def position_pieces(logits: torch.Tensor) -> list[slice]:
+    """Slices of the positions of logits [B, k, V] so small that an fp32 copy of each is no burden."""
     rows, length, vocabulary = logits.shape
     step = max(1, LOGIT_BYTES // (4 * rows * vocabulary))
+    return [slice(start, start + step) for start in range(0, length, step)]
+
+
+@contextmanager
+def enough_memory():
+    """Turns a lack of memory into an EspalierError that says what to do."""
+    try:
+        yield
+    except (MemoryError, torch.cuda.OutOfMemoryError) as error:
+        raise EspalierError("Out of memory while scoring: use a smaller model or shorter windows.") from error
+
+
+def _next_token_losses(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    # logits [B, k, V], targets [B, k] -> [B, k]
     pieces = [
         functional.cross_entropy(
-            logits[:, start : start + step].float().flatten(0, 1),
-            targets[:, start : start + step].flatten(),
-            reduction="none",
-        ).view(rows, -1)
-        for start in range(0, length, step)
+            logits[:, piece].float().flatten(0, 1), targets[:, piece].flatten(), reduction="none"
+        ).view(len(targets), -1)
+        for piece in position_pieces(logits)
     ]
     return torch.cat(pieces, dim=1)
