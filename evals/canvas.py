@@ -80,7 +80,7 @@ def points(axes: "Axes", across: Sequence, up: Sequence, **options) -> None:
 
 def shorten(name: str) -> str:
     """A name that fits a plot: the end of a long path or id, which tells more than its beginning."""
-    return name if len(name) <= LONGEST_LABEL else f"…{name[1 - LONGEST_LABEL:]}"
+    return name if len(name) <= LONGEST_LABEL else f"…{name[1 - LONGEST_LABEL :]}"
 
 
 def two_lines(label: str, told: str) -> str:

@@ -1,6 +1,5 @@
 """Quality against a cost, the model that is best in neither left behind: what the Pareto plots share."""
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import sqrt
@@ -12,14 +11,15 @@ from evals.lineage import lineage, point_label
 from evals.measurement import Measurement
 from evals.plotting import Undrawable
 from evals.results import Result
+from evals.task_scores import scale, task_scores
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 PERPLEXITIES = ("perplexity", "word_perplexity", "bits_per_byte")  # the first that all models share
-SCORES = ("accuracy", "exact_match", "f1")  # of a task, the first that it has; all are shares of 0..1 or percent
 NORMAL = 1.96  # standard errors to each end of a 95 % interval of a mean over tasks
+QUALITIES = ("accuracy", "exact_match", "f1", "rouge1")  # scores whose mean over tasks tells a quality
 WIDE = 4.0  # times between the lowest and the highest cost from which on its axis is logarithmic
 
 
@@ -55,11 +55,17 @@ def pareto(document: dict, cost: Cost) -> "Figure":
     figure, axes = canvas(len(known))
     models = lineage(document)
     for panel, quality in zip(axes, known, strict=True):
-        _draw(panel, cost, quality, {name: models[name].method or name for name in quality.values if name in cost.values})
+        _draw(
+            panel, cost, quality, {name: models[name].method or name for name in quality.values if name in cost.values}
+        )
     legend(axes[-1])  # the same for all panels
     for panel, quality in zip(axes, known, strict=True):
         # The hollow mark stands clearer: files of one size stand above each other.
-        at = {name: (cost.forecasts.get(name) or cost.values[name]).value for name in quality.values if name in cost.values}
+        at = {
+            name: (cost.forecasts.get(name) or cost.values[name]).value
+            for name in quality.values
+            if name in cost.values
+        }
         labels = {name: shorten(point_label(models[name])) if models[name].method else "" for name in at}
         place_labels(panel, [(at[name], quality.values[name].value, label) for name, label in labels.items()])
     return figure
@@ -129,13 +135,12 @@ def _text(result: Result) -> tuple:
 
 
 def _score(results: Sequence[Result]) -> Quality | None:
-    """The mean over tasks of each one's first score, of the models that have them all."""
-    scores: dict[str, dict[str, Measurement]] = defaultdict(dict)  # by task, by model
-    for metric in SCORES:
-        for result in results:
-            if result.measurement.metric == metric and result.task and result.measurement.unit in ("", "%"):
-                if all(known.metric == metric for known in scores[result.task].values()):
-                    scores[result.task].setdefault(result.model, result.measurement)
+    """The mean over tasks whose scores are shares, of the models that have them all."""
+    scores = {
+        task: {model: result.measurement for model, result in by_model.items()}
+        for task, by_model in task_scores(results).items()
+        if scale(by_model) == "0 to 1" and next(iter(by_model.values())).measurement.metric in QUALITIES
+    }
     if not scores:
         return None
     models = set.intersection(*(set(by_model) for by_model in scores.values()))

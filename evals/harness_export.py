@@ -101,13 +101,19 @@ def harness_results(document: dict, model: str, task_hashes: Mapping[str, str]) 
     }
     apart = {group: [entry.as_dict() for entry in of_model if entry.group == group] for group in ("speed", "memory")}
     other = [result for result in measured if _task(result) is None and result.group not in apart]
-    return known | apart | {
-        "paired": [result.as_dict() for result in of_model if result.baseline is not None and result.group not in apart],
-        "further": [result.as_dict() for result in other],
-        "pruning": record.get("pruning"),
-        "environment": document["environment"],
-        "schema_version": document["schema_version"],
-    }
+    return (
+        known
+        | apart
+        | {
+            "paired": [
+                result.as_dict() for result in of_model if result.baseline is not None and result.group not in apart
+            ],
+            "further": [result.as_dict() for result in other],
+            "pruning": record.get("pruning"),
+            "environment": document["environment"],
+            "schema_version": document["schema_version"],
+        }
+    )
 
 
 def sanitized(model: str) -> str:

@@ -53,7 +53,9 @@ def hub_metric(name: str) -> "EvaluationModule":
         return evaluate.load(str(local.resolve()) if local.exists() else name)
     except Exception as error:
         why = "check its script" if local.exists() else "it comes from the Hub; check the name and the network"
-        raise EspalierError(f"The metric {name} of evaluate could not be loaded, {why} ({first_line(error)}).") from error
+        raise EspalierError(
+            f"The metric {name} of evaluate could not be loaded, {why} ({first_line(error)})."
+        ) from error
 
 
 def hub_results(
@@ -106,7 +108,9 @@ def _results(
             if model != baseline and figure in values[baseline]:
                 other = [each.get(figure, np.nan) for each in replicates[baseline]]
                 difference = np.array(spread) - np.array(other)
-                told = _measurement(f"{figure}_difference", value - values[baseline][figure], difference, count, protocol)
+                told = _measurement(
+                    f"{figure}_difference", value - values[baseline][figure], difference, count, protocol
+                )
                 yield Result(model, PREFIX + name, told, baseline)
 
 

@@ -56,7 +56,9 @@ def find_sources(folders: Iterable[Path | str]) -> list[Source]:
             raise RequestError(f"{folder} does not exist: check the path.")
         found = [folder] if folder.is_file() else sorted(folder.rglob(FILE_NAME))
         if not found:
-            raise RequestError(f"There is no {FILE_NAME} in or below {folder}: run `python -m evals run` with --out there.")
+            raise RequestError(
+                f"There is no {FILE_NAME} in or below {folder}: run `python -m evals run` with --out there."
+            )
         paths |= {path.resolve(): path for path in found}
     kept = list(paths.values())
     return [Source(path, label, read_results(path)) for path, label in zip(kept, _labels(kept), strict=True)]
@@ -166,7 +168,9 @@ def _compared(source: Source, result: Result) -> dict:
 
 def _is_of_the_machine(result: Result) -> bool:
     metric = result.measurement.metric
-    return result.measurement.unit in TIME_UNITS or metric.startswith("peak_") or metric.split("[")[0].endswith("_speedup")
+    return (
+        result.measurement.unit in TIME_UNITS or metric.startswith("peak_") or metric.split("[")[0].endswith("_speedup")
+    )
 
 
 def _identity(result: Result) -> tuple:
@@ -194,9 +198,13 @@ def _names(sources: Sequence[Source]) -> dict[tuple[str, str], str]:
     versions: dict[str, set[tuple]] = {}
     for source in sources:
         for model in source.document["models"]:
-            versions.setdefault(model["id"], set()).add((model["revision"], model["parameters"], model["nonzero_parameters"]))
+            versions.setdefault(model["id"], set()).add(
+                (model["revision"], model["parameters"], model["nonzero_parameters"])
+            )
     return {
-        (source.label, model["id"]): model["id"] if len(versions[model["id"]]) == 1 else f"{model['id']} ({source.label})"
+        (source.label, model["id"]): model["id"]
+        if len(versions[model["id"]]) == 1
+        else f"{model['id']} ({source.label})"
         for source in sources
         for model in source.document["models"]
     }

@@ -56,7 +56,9 @@ def _draw(axes: "Axes", members: Sequence[Result]) -> None:
         points(axes, sizes, costs, label=f"{shorten(result.model)}\n{told}", linestyle="none", **look(at))
         middle = exp(sum(log(cost.value) for cost in costs) / len(costs))
         centre = exp(sum(map(log, sizes)) / len(sizes))
-        axes.plot(sizes, [middle * (size / centre) ** fitted.value for size in sizes], color=look(at)["color"], linewidth=1)
+        axes.plot(
+            sizes, [middle * (size / centre) ** fitted.value for size in sizes], color=look(at)["color"], linewidth=1
+        )
     axes.set(xscale="log", yscale="log", ylabel=protocol["y"].replace(unit, shown, 1))
     axes.set_xlabel(two_lines(protocol["x"], facts(protocol, TOLD)))
     for axis in (axes.xaxis, axes.yaxis):

@@ -21,6 +21,10 @@ def quality_speed(document: dict) -> "Figure":
     if not found:
         raise Undrawable("no speed was measured")
     protocol = found[0].measurement.protocol
-    alike = [result for result in found if all(result.measurement.protocol.get(key) == protocol.get(key) for key in PLACE)]
+    alike = [
+        result for result in found if all(result.measurement.protocol.get(key) == protocol.get(key) for key in PLACE)
+    ]
     rates = {result.model: result.measurement for result in alike}
-    return pareto(document, Cost(two_lines("decode rate (tokens/s)", facts(protocol, PLACE)), rates, cheaper_is_lower=False))
+    return pareto(
+        document, Cost(two_lines("decode rate (tokens/s)", facts(protocol, PLACE)), rates, cheaper_is_lower=False)
+    )

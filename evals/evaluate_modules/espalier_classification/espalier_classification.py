@@ -5,10 +5,13 @@
 
 import datasets
 import evaluate
+
 from evals.bridge import with_intervals
 from evals.classification import classification
 
-DESCRIPTION = "Accuracy, MCC, precision, recall and F1, by class and as their plain mean (macro), each with its interval."
+DESCRIPTION = (
+    "Accuracy, MCC, precision, recall and F1, by class and as their plain mean (macro), each with its interval."
+)
 INPUTS = """
 predictions, references: numbers of classes, 0 or more. labels: the classes' names (default: their numbers).
 Returns accuracy, mcc, macro_precision, macro_recall, macro_f1, and precision[LABEL] and so on, each with NAME_interval,

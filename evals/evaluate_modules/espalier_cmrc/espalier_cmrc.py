@@ -5,8 +5,9 @@
 
 import datasets
 import evaluate
-from evals.bridge import percent
+
 from evals.answers import cmrc
+from evals.bridge import percent
 
 DESCRIPTION = "Exact match and F1 of short Chinese answers, in percent, as CMRC 2018 defines them."
 INPUTS = """

@@ -5,6 +5,7 @@
 
 import datasets
 import evaluate
+
 from evals.bridge import with_intervals
 from evals.data import JOINT
 from evals.data import Text
@@ -13,8 +14,8 @@ from models import load
 
 DESCRIPTION = "Perplexity and bits per byte of texts, under a named protocol (gptq, hf-stride, lm-eval, evaluate)."
 INPUTS = """
-predictions: texts; a protocol of one text joins them by blank lines. model: `embedded`, a folder or a Hub id, or a model that `models.load` gave,
-which several computations then share. protocol, length, stride: as in `python -m evals run`. device, dtype: as there.
+predictions: texts; a protocol of one text joins them by blank lines. model: `embedded`, a folder or a Hub id, or a
+model that `models.load` gave, which several computations then share. protocol, length, stride, device, dtype: as in `python -m evals run`.
 Returns the protocol's figures, each with NAME_interval, its 95 % interval, and `protocol`, what they were taken under.
 """
 CITATION = "Jelinek et al. 1977, Perplexity: a measure of the difficulty of speech recognition tasks."

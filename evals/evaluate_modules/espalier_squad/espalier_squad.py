@@ -1,12 +1,13 @@
-"""SQuAD's exact match and F1 as a module of Hugging Face evaluate: `evaluate.load("evals/evaluate_modules/espalier_squad")`.
+"""SQuAD's exact match and F1 as a module of Hugging Face evaluate.
 
 `evals` must be importable: run from the project's folder, or have that folder on PYTHONPATH.
 """
 
 import datasets
 import evaluate
-from evals.bridge import percent
+
 from evals.answers import squad
+from evals.bridge import percent
 
 DESCRIPTION = "Exact match and token F1 of short answers, in percent, as SQuAD v1.1 (v2.0 with no_answer) defines them."
 INPUTS = """
@@ -38,5 +39,7 @@ class EspalierSquad(evaluate.Metric):
         pairs = [(written.get(reference["id"], ""), reference["answers"]["text"]) for reference in references]
         found = {"exact_match": squad.exact_match, "f1": squad.token_f1}
         if no_answer:
-            return percent({name: [squad.with_no_answer(score, *pair) for pair in pairs] for name, score in found.items()})
+            return percent(
+                {name: [squad.with_no_answer(score, *pair) for pair in pairs] for name, score in found.items()}
+            )
         return percent({name: [score(*pair) for pair in pairs] for name, score in found.items()})

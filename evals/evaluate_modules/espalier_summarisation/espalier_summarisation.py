@@ -5,6 +5,7 @@
 
 import datasets
 import evaluate
+
 from evals import summaries
 from evals.bridge import of_figures
 from evals.figures import Figure

@@ -5,6 +5,7 @@
 
 import datasets
 import evaluate
+
 from evals import translation
 from evals.bridge import of_figures
 from evals.figures import Figure
@@ -12,7 +13,8 @@ from evals.figures import Figure
 DESCRIPTION = "Corpus BLEU and chrF as sacrebleu computes them, each with its bootstrap interval over sentences."
 INPUTS = """
 predictions: texts. references: for each a list of right translations, as many for all. language: the one translated
-into, `zh` or any other. Returns bleu and chrf in 0..100, each with NAME_interval, its 95 % interval, and NAME_signature.
+into, `zh` or any other. Returns bleu and chrf in 0..100, each with NAME_interval,
+its 95 % interval, and NAME_signature.
 """
 CITATION = "Post 2018, A Call for Clarity in Reporting BLEU Scores; Popovic 2015, chrF."
 
