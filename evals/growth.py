@@ -81,7 +81,7 @@ class Point:
 
 def sweeps(context: int, quick: bool) -> list[Sweep]:
     """The three sweeps that a context has room for, in steps of two; with `quick` in longer ones, and not so far."""
-    factor, most_batch, most_output = (4.0, 8, 64) if quick else (2.0, 32, 512)
+    factor, most_batch, most_output = (4.0, 16, 128) if quick else (2.0, 32, 512)
     contexts = geometric(16, context - CONTEXT_TOKENS, factor)
     batch_prompt = max(1, min(BATCH_PROMPT, context - BATCH_TOKENS))
     output_prompt = max(1, min(OUTPUT_PROMPT, context // 4))
@@ -124,13 +124,14 @@ def fit_difference(first: Sequence[Point], second: Sequence[Point]) -> statistic
 
 
 def _slope(sizes: Sequence[float], costs: Sequence[float]) -> statistics.Estimate:
-    from scipy.stats import linregress
-
-    count = len(sizes)
-    line = linregress(np.log(np.array(sizes, dtype=np.float64)), np.log(np.array(costs, dtype=np.float64)))
-    slope = round(float(line.slope), DECIMALS)
+    # By hand: scipy's linregress gives no error where all costs are equal.
+    x, y = (np.log(np.asarray(values, dtype=np.float64)) for values in (sizes, costs))
+    count, spread = len(x), float(((x - x.mean()) ** 2).sum())
+    slope = float(((x - x.mean()) * (y - y.mean())).sum()) / spread
     if count < 3:
-        return statistics.Estimate(slope, None, None, count)
+        return statistics.Estimate(round(slope, DECIMALS), None, None, count)
+    residuals = y - y.mean() - slope * (x - x.mean())
+    stderr = float(np.sqrt((residuals**2).sum() / (count - 2) / spread))
     # Student's t of n - 2 degrees of freedom: a slope and a height were fitted.
-    estimate = statistics.around(slope, round(float(line.stderr), DECIMALS), count - 1)
+    estimate = statistics.around(round(slope, DECIMALS), round(stderr, DECIMALS), count - 1)
     return estimate._replace(n=count)
