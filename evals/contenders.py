@@ -18,6 +18,7 @@ from models.memory import available_bytes, require
 from models.policy import choose_device, choose_dtype
 from models.source import locate
 from models.weights import tensor_headers
+from pruning.saving import finished_record
 
 
 SPARE = 0.25  # of the free memory: models that take no more together stay loaded beside those that are held
@@ -83,6 +84,11 @@ class Contenders:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
         return Respondent(name, self._tokenizers[name], config, self.identity(name), lambda: self.hold(name)[0], answers)
 
+    def dense(self, name: str) -> str:
+        """The id of the dense model that a model was pruned from; its own where no record tells."""
+        record = finished_record(self._sources[name].folder) or {}
+        return (record.get("dense") or {}).get("id", name)
+
     def identity(self, name: str) -> str:
         """The fingerprint of a model as it runs here (see `evals.fingerprint`)."""
         if name not in self._fingerprints:
@@ -104,7 +110,8 @@ class Contenders:
     def record(self, name: str) -> dict:
         """What results.json tells of a model."""
         footprint = asdict(self.footprint(name))
-        return self._descriptions[name] | footprint
+        recipe = (finished_record(self._sources[name].folder) or {}).get("config")
+        return self._descriptions[name] | footprint | ({"pruning": recipe} if recipe else {})
 
     def _take_down(self, name: str) -> None:
         if name not in self._footprints:

@@ -12,6 +12,7 @@ from evals.contenders import Contenders
 from evals.data import load_text
 from evals.environment import environment
 from evals.finished import Finished
+from evals.harness_export import export
 from evals.results import FILE_NAME, SCHEMA_VERSION, Result, validate, write_results
 from evals.table import markdown
 from evals.task import Task
@@ -50,7 +51,7 @@ def evaluate_models(
     `seed` is that of the bootstrap. Answers are kept in the `cache`: a file, `default`, or None. `options` are
     `protocol`, `length` and `stride` of the perplexity.
 
-    With `out`, results.json, report.md and the samples are written there at the end; a folder that holds results is
+    With `out`, results.json, report.md, and the files of lm-evaluation-harness with all samples are written there at the end; a folder that holds results is
     refused at the beginning, and one of a run that was cut off is gone on with. Raises RequestError for every mistake
     in the request, before any measuring and with nothing written.
     """
@@ -113,6 +114,7 @@ def evaluate_models(
     }
     validate(document, FILE_NAME)
     if out is not None:
+        document = export(out, document, trial.samples)
         write_text(out / "report.md", markdown(document))
         # The results last: a folder that holds them is complete.
         write_results(out, document)

@@ -9,7 +9,10 @@
     licence: research use                              # optional
 
 and whatever else its metric asks for (`label`, `choices`, `references`, `stop`, ...). `data` may say `layout`, `columns`
-and, for files of aligned lines, a list of files (see `evals.rows`).
+and, for files of aligned lines, a list of files (see `evals.rows`); `kept_back: {title: 6}` leaves only rows whose
+field was kept back from the training of the embedded model (`training.held_out`), `treebank: [text]` joins the words of
+a field that the Penn Treebank's spacing parts (`do n't , please`), and `trained_on` says what the
+embedded model learned from the set otherwise, which the report then tells.
 """
 
 import hashlib
@@ -21,6 +24,8 @@ from typing import Any
 
 from evals.rows import Row, read_parallel, read_rows
 from models.errors import RequestError
+from training.held_out import is_held_out
+from training.sources import join_tokens
 
 FOLDER = Path(__file__).parent / "tasks"
 TEXTS = Path(__file__).parent / "texts"
@@ -51,7 +56,7 @@ class Task:
 
         RequestError, saying where they are looked for, if the data is not there.
         """
-        rows = self._all_rows(source)
+        rows = self._kept(self._all_rows(source))
         caps = [cap for cap in (self.most, most) if cap is not None]
         return evenly(rows, min(caps) if caps else None)
 
@@ -84,6 +89,14 @@ class Task:
         """SHA-256 of the definition, 16 hex digits of it: another prompt is another task."""
         told = [self.metric, self.data, self.prompt, self.most, self.options]
         return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+    def _kept(self, rows: list[Row]) -> list[Row]:
+        """The rows that the task is of, their `treebank` fields as a person writes."""
+        for name, one_in in self.data.get("kept_back", {}).items():
+            rows = [row for row in rows if is_held_out(self.field(row, name), one_in)]
+        for name in self.data.get("treebank", ()):
+            rows = [row | {name: join_tokens(self.field(row, name))} for row in rows]
+        return rows
 
     def _all_rows(self, source: Path | None) -> list[Row]:
         layout, columns = self.data.get("layout"), self.data.get("columns", ())

@@ -44,6 +44,7 @@ def run_tasks(
     samples are left with the trial.
     """
     tasks = {task.name: task for task in trial.tasks(metric)}
+    trial.notes += [note for task in tasks.values() for note in _flattered(trial, task)]
     rows = {name: task.rows(trial.source, trial.most(task)) for name, task in tasks.items()}
     names = trial.contenders.names
     found: dict[tuple[str, str], list[Sample]] = {}
@@ -83,6 +84,13 @@ def _figure(
             difference, test, p, smallest = compare(figure, matrices[baseline], matrix, trial.seed)
             measured = _measurement(f"{figure.name}_difference", figure.unit, difference, protocol)
             yield Result(model, group, measured, baseline, PairedTest(test, p, smallest))
+
+
+def _flattered(trial: Trial, task: Task) -> Iterator[str]:
+    if "trained_on" in task.options:
+        for name in trial.contenders.names:
+            if trial.contenders.dense(name) == "embedded":
+                yield f"{name} was trained on {task.options['trained_on']}: its figures on {task.name} flatter it."
 
 
 def statistics_of(figure: Figure, samples: Sequence[Sample]) -> np.ndarray:

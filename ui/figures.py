@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from pruning import PruningReport
 
 
+WINDOWS = 12  # of the small text: enough for the paired ratio, and soon there
+
+
 class Figures:
     """Measures changes. The dense models' scores on the text are kept, since every twin needs them again."""
 
@@ -34,9 +37,9 @@ class Figures:
         key = f"{dense.description.id} {dense.description.revision}"
         before = self._scored.get(key)
         if before is None:
-            before = score(dense, prose(), progress=part(shown, 0.0, 0.5))
+            before = score(dense, prose(), most=WINDOWS, progress=part(shown, 0.0, 0.5))
             self._scored.put(key, before)
-        after = score(pruned, prose(), progress=part(shown, 0.5, 1.0))
+        after = score(pruned, prose(), most=WINDOWS, progress=part(shown, 0.5, 1.0))
         censuses = (take_census(dense.model), take_census(pruned.model))
         parameters, nonzero = (tuple(getattr(c, name) for c in censuses) for name in ("parameters", "nonzero"))
         sizes = (parameter_bytes(dense.model), parameter_bytes(pruned.model))

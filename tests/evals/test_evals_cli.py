@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -41,7 +42,9 @@ def test_a_run_prints_the_report_it_writes(report, pair):
     process, out = report
     assert process.returncode == 0, process.stderr
     assert process.stdout == (out / "report.md").read_text()
-    assert sorted(file.name for file in out.iterdir()) == ["report.md", "results.json"]
+    assert {file.name for file in out.iterdir() if file.is_file()} == {"report.md", "results.json"}
+    document = json.loads((out / "results.json").read_text())
+    assert document["harness"] and all((out / name).is_file() for name in document["harness"])
     for words in ("## Perplexity", "## Speed", "## Memory", "decode speedup", "zeros, stored densely"):
         assert words in process.stdout
     assert "100%" in process.stderr
@@ -105,6 +108,26 @@ def test_models_with_other_tokenizers_are_not_compared_by_perplexity(pair, tmp_p
     assert "tokens_sha256" in document["notes"][0] and "Bits per byte" in document["notes"][0]
 
 
+def test_a_run_that_was_cut_off_goes_on_and_times_nothing_twice(pair, tmp_path, monkeypatch):
+    def cancel(fraction, message):
+        if fraction > 0.6:
+            raise Cancelled
+
+    words = dict(metrics=["memory", "perplexity"], quick=True, dtype="float32", cache=None)
+    with pytest.raises(Cancelled):
+        evaluate_models([pair[0]], out=tmp_path / "out", progress=cancel, **words)
+    kept = {file.name for file in (tmp_path / "out").iterdir()}
+    assert kept == {"unfinished.json"}
+
+    def refuse(trial):
+        raise AssertionError("memory was measured before")
+
+    monkeypatch.setitem(registry._REGISTERED, "memory", replace(registry.find("memory"), measure=refuse))
+    document = evaluate_models([pair[0]], out=tmp_path / "out", **words)
+    assert not (tmp_path / "out" / "unfinished.json").exists()
+    assert {entry["group"] for entry in document["results"]} == {"memory", "perplexity"}
+
+
 def test_cancelling_writes_nothing(pair, tmp_path):
     def cancel(fraction, message):
         if fraction > 0.1:
@@ -120,11 +143,17 @@ BAD_REQUESTS = {
     "unknown command": (["sweep"], "invalid choice"),
     "missing folder": (["{dense}", "/no/such/folder"], "There is no folder"),
     "twice the same": (["{dense}", "{dense}"], "named twice"),
-    "unknown metric": (["{dense}", "--metrics", "perplexity,beauty"], "memory, perplexity, speed"),
+    "unknown metric": (["{dense}", "--metrics", "perplexity,beauty"], "Unknown metric 'beauty': use some of"),
     "no metric": (["{dense}", "--metrics", ","], "no metric"),
     "missing text": (["{dense}", "--data", "absent.txt"], "no file absent.txt"),
     "unknown device": (["{dense}", "--device", "tpu"], "Unknown device"),
     "unknown dtype": (["{dense}", "--dtype", "int3"], "Unknown dtype"),
+    "unknown task": (["{dense}", "--tasks", "beauty"], "Unknown task 'beauty'"),
+    "task without its data": (["{dense}", "--tasks", "blimp"], "--source"),
+    "missing source": (["{dense}", "--tasks", "blimp", "--source", "absent"], "no folder absent"),
+    "limit of none": (["{dense}", "--tasks", "reviews_en", "--limit", "0"], "1 row or more"),
+    "columns of nothing": (["{dense}", "--columns", "text"], "FIELD=COLUMN"),
+    "a folder as cache": (["{dense}", "--cache", "{dense}"], "--cache none"),
     "seed of words": (["{dense}", "--seed", "x"], "invalid int"),
     "weights cut off": (["{dense}", "{cut}"], "damaged or cut off"),
     "no tokenizer": (["{dense}", "{bare}"], "no tokenizer files"),
@@ -156,11 +185,11 @@ def test_a_bad_request_is_one_line_exit_2_and_nothing_written(case, damaged, tmp
 
 def test_a_folder_with_results_is_refused_before_any_work(report, main):
     _, out = report
-    before = {file: file.read_bytes() for file in out.iterdir()}
+    before = {file: file.read_bytes() for file in out.rglob("*") if file.is_file()}
     code, printed, errors = main("run", "/no/such/model", "--out", out)
     assert (code, printed) == (2, "")
     assert "holds results already" in errors and errors.count("\n") == 1
-    assert {file: file.read_bytes() for file in out.iterdir()} == before
+    assert {file: file.read_bytes() for file in out.rglob("*") if file.is_file()} == before
 
 
 def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path):

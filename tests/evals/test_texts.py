@@ -17,13 +17,6 @@ FOLDER = Path(texts.__file__).parent
 FILES = ("prose.txt", "questions_en.jsonl", "reviews_en.jsonl", "reviews_zh.jsonl")
 LENGTHS = {"en": (4, 70), "zh": (6, 80)}  # of a review: words, characters
 RUN = 8  # words in a row that no two texts share
-# The opening pages of the prose tell four things in the words of the calibration texts: no other may come to these.
-KNOWN = (
-    "the ferry was late and by the time",
-    "to sharpen a kitchen knife on a stone soak the stone in water",
-    "turn the knife over and do the same",
-    "two small holes side by side mean that",
-)
 
 
 def words(text: str) -> list[str]:
@@ -142,9 +135,8 @@ def test_nothing_is_shared_with_the_calibration_texts():
     assert files
     calibration = {run for file in files for run in runs(words(file.read_text(encoding="utf-8")))}
     assert len(calibration) > 5000
-    known = {run for phrase in KNOWN for run in runs(words(phrase))}
     shared = {run for text in english() for run in runs(words(text))} & calibration
-    assert shared == known
+    assert not shared
 
 
 def test_every_line_is_one_json_object():
