@@ -37,11 +37,14 @@ def pairs(
     """
     start = partial(MeasuringProcess, device=device, dtype=dtype, waiting=waiting)
     with start(models[0]) as first:
-        first.load()
         if len(models) == 1:
+            first.load()
             yield [first]
         for model in models[1:]:
             with start(model) as other:
+                other.wait_until_ready()  # both import their libraries together, but no load is timed meanwhile
+                if not first.facts:
+                    first.load()
                 other.load()
                 yield [first, other]
 

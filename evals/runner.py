@@ -6,6 +6,7 @@ imported. When its input ends, because the parent closed it or is gone, the proc
 command too. `evals.measuring_process` is the other end.
 """
 
+import gc
 import json
 import os
 import queue
@@ -71,10 +72,7 @@ class Runner:
         from evals.timing import prompt_batch, time_generation
 
         prompts = prompt_batch(self._ids, batch, prompt_tokens).to(next(self._model.parameters()).device)
-        try:
-            return asdict(time_generation(self._model, prompts, new_tokens, count_cache=count_cache))
-        finally:
-            self._release()
+        return asdict(time_generation(self._model, prompts, new_tokens, count_cache=count_cache))
 
     def marks(self) -> dict:
         """What this process has held in memory (`evals.peak.marks`)."""
@@ -102,6 +100,12 @@ class Runner:
 
     def answer(self, request: dict) -> dict:
         """The reply to one line of the parent."""
+        reply = self._answer(request)
+        if reply.get("out_of_memory"):
+            _release()
+        return reply
+
+    def _answer(self, request: dict) -> dict:
         from evals.timing import RanOutOfMemory, out_of_memory
 
         try:
@@ -116,12 +120,14 @@ class Runner:
                 return {"error": text, "exit_code": 1, "out_of_memory": True}
             return {"error": f"{type(error).__name__}: {first_line(error)}", "exit_code": 1, "out_of_memory": False}
 
-    def _release(self) -> None:
-        # What a large batch took must not stand in the way of the next one.
-        import torch
 
-        if next(self._model.parameters()).is_cuda:
-            torch.cuda.empty_cache()
+def _release() -> None:
+    """Gives back what a size that did not fit has taken, once its error no longer holds it."""
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
 
 
 def main() -> int:

@@ -181,17 +181,21 @@ class FakeProcess:
     diary: list[str] = []
 
     def __init__(self, model, device, dtype, waiting):
-        self.model = model
+        self.model, self.facts = model, {}
 
     def __enter__(self):
         return self
+
+    def wait_until_ready(self):
+        self.diary.append(f"{self.model} is ready")
 
     def __exit__(self, *error):
         self.diary.append(f"{self.model} ends")
 
     def load(self):
         self.diary.append(f"{self.model} loads")
-        return {"seconds": 0.5}
+        self.facts = {"seconds": 0.5}
+        return self.facts
 
 
 def test_the_baseline_stays_while_the_others_come_and_go(monkeypatch):
@@ -199,7 +203,9 @@ def test_the_baseline_stays_while_the_others_come_and_go(monkeypatch):
     monkeypatch.setattr(FakeProcess, "diary", diary := [])
     racing = [[process.model for process in pair] for pair in pairs(["a", "b", "c"], "cpu", "auto")]
     assert racing == [["a", "b"], ["a", "c"]]
-    assert diary == ["a loads", "b loads", "b ends", "c loads", "c ends", "a ends"]
+    assert diary == [
+        "b is ready", "a loads", "b loads", "b ends", "c is ready", "c loads", "c ends", "a ends",
+    ]  # fmt: skip
     assert [len(pair) for pair in pairs(["a"], "cpu", "auto")] == [1]
 
 
