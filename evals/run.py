@@ -58,14 +58,7 @@ def evaluate_models(
     out = Path(out) if out is not None else None
     if out is not None:
         _refuse_taken(out)
-    chosen_tasks = _tasks(tasks, columns)
-    chosen = _metrics(metrics, chosen_tasks)
-    chosen_tasks = _with_embedded(chosen, chosen_tasks)
-    source = _source(source)
-    if limit is not None and limit < 1:
-        raise RequestError("The limit must be 1 row or more.")
-    for each in chosen_tasks:
-        each.rows(source, 1)  # tells at once if its data is missing
+    chosen, chosen_tasks, source = choose(metrics, tasks, source, limit, columns)
     text = load_text(data)
     contenders = Contenders(models, device, dtype, max(metric.models_at_once for metric in chosen))
     names = [metric.name for metric in chosen]
@@ -120,6 +113,28 @@ def evaluate_models(
         write_results(out, document)
         finished.clear()
     return document
+
+
+def choose(
+    metrics: Sequence[str] | None,
+    tasks: Sequence[str],
+    source: Path | str | None = None,
+    limit: int | None = None,
+    columns: Mapping[str, str] | None = None,
+) -> tuple[list[registry.Metric], list[Task], Path | None]:
+    """The metrics, the tasks and the folder of their data that a run of these arguments measures.
+
+    RequestError for what is unknown or missing.
+    """
+    chosen_tasks = _tasks(tasks, columns)
+    chosen = _metrics(metrics, chosen_tasks)
+    chosen_tasks = _with_embedded(chosen, chosen_tasks)
+    folder = _source(source)
+    if limit is not None and limit < 1:
+        raise RequestError("The limit must be 1 row or more.")
+    for each in chosen_tasks:
+        each.rows(folder, 1)  # tells at once if its data is missing
+    return chosen, chosen_tasks, folder
 
 
 def _tasks(names: Sequence[str], columns: Mapping[str, str] | None) -> list[Task]:

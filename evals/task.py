@@ -8,6 +8,8 @@
     most: 2000                                         # optional: so many rows, evenly spaced, unless --limit says less
     licence: research use                              # optional
 
+    cluster: context                                   # optional: rows that share this field are one sample to intervals
+
 and whatever else its metric asks for (`label`, `choices`, `references`, `stop`, ...). `data` may say `layout`, `columns`
 and, for files of aligned lines, a list of files (see `evals.rows`); `kept_back: {title: 6}` leaves only rows whose
 field was kept back from the training of the embedded model (`training.held_out`), `treebank: [text]` joins the words of
@@ -86,8 +88,10 @@ class Task:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the definition, 16 hex digits of it: another prompt is another task."""
-        told = [self.metric, self.data, self.prompt, self.most, self.options]
+        """SHA-256 of the definition, 16 hex digits of it: another prompt is another task, another folder is not."""
+        file = self.data.get("file")
+        data = self.data | {"file": Path(file).name} if isinstance(file, str) and Path(file).is_absolute() else self.data
+        told = [self.metric, data, self.prompt, self.most, self.options]
         return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
     def _kept(self, rows: list[Row]) -> list[Row]:
