@@ -40,6 +40,11 @@ class Figure:
         return sums[..., 0] / samples if self.reduce is None else self.reduce(sums)
 
 
+def ratio_of_sums(sums: np.ndarray) -> np.ndarray:
+    """The first of two sums [..., 2] over the second."""
+    return sums[..., 0] / sums[..., 1]
+
+
 class Comparison(NamedTuple):
     """The second model's figure less the first's, with the test of whether they differ.
 

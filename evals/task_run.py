@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from evals.figures import Figure, compare, estimate
+from evals.figures import Figure, compare, estimate, ratio_of_sums
 from evals.measurement import Measurement
 from evals.respondent import Respondent
 from evals.results import PairedTest, Result
@@ -61,6 +61,8 @@ def run_tasks(
             found[model, name] = trial.samples[model, name] = samples
     for name, task in tasks.items():
         told = {"name": metric, "task": name, "task_sha256": task.digest, "rows": len(rows[name])} | protocol(task)
+        if cluster := task.options.get("cluster"):
+            told["cluster"] = cluster
         for figure in figures(task):
             yield from _figure(trial, metric, figure, {model: found[model, name] for model in names}, told)
         for model in trial.contenders.others if flips else ():
@@ -73,15 +75,18 @@ def run_tasks(
 def _figure(
     trial: Trial, group: str, figure: Figure, samples: dict[str, list[Sample]], protocol: dict
 ) -> Iterator[Result]:
-    matrices = {model: statistics_of(figure, some) for model, some in samples.items()}
+    figure, matrices = clustered(figure, samples, protocol.get("cluster"))
     if not len(matrices[trial.contenders.baseline]):  # a group that none of the few rows is of
         return
     baseline = trial.contenders.baseline
+    count = sum(figure.name in sample.statistics for sample in samples[baseline])
     for model, matrix in matrices.items():
-        measured = _measurement(figure.name, figure.unit, estimate(figure, matrix, trial.seed), protocol)
+        found = estimate(figure, matrix, trial.seed)._replace(n=count)
+        measured = _measurement(figure.name, figure.unit, found, protocol)
         yield Result(model, group, measured)
         if model != baseline:
             difference, test, p, smallest = compare(figure, matrices[baseline], matrix, trial.seed)
+            difference = difference._replace(n=count)
             measured = _measurement(f"{figure.name}_difference", figure.unit, difference, protocol)
             yield Result(model, group, measured, baseline, PairedTest(test, p, smallest))
 
@@ -91,6 +96,27 @@ def _flattered(trial: Trial, task: Task) -> Iterator[str]:
         for name in trial.contenders.names:
             if trial.contenders.dense(name) == "embedded":
                 yield f"{name} was trained on {task.options['trained_on']}: its figures on {task.name} flatter it."
+
+
+def clustered(
+    figure: Figure, samples: dict[str, list[Sample]], field: str | None
+) -> tuple[Figure, dict[str, np.ndarray]]:
+    """The figure and the statistics [n, k] of every model; with a `field`, summed over the samples that share it.
+
+    Questions on one passage are not independent: their intervals are over passages. A mean becomes a ratio of sums.
+    """
+    if field is None:
+        return figure, {model: statistics_of(figure, some) for model, some in samples.items()}
+    summed = {}
+    for model, some in samples.items():
+        groups: dict[Any, list[np.ndarray]] = {}
+        for sample in some:
+            if figure.name in sample.statistics:
+                counted = [*sample.statistics[figure.name], *([1.0] if figure.reduce is None else [])]
+                groups.setdefault(sample.doc[field], []).append(np.array(counted))
+        summed[model] = np.array([np.sum(members, axis=0) for members in groups.values()])
+    mean = figure.reduce is None
+    return replace(figure, reduce=ratio_of_sums) if mean else figure, summed
 
 
 def statistics_of(figure: Figure, samples: Sequence[Sample]) -> np.ndarray:

@@ -85,3 +85,19 @@ def test_the_intervals_of_differences_cover_the_truth():
         low, high = compare(MEAN, first, second).difference.interval
         covered += low <= -0.05 <= high
     assert 0.92 <= covered / 300 <= 0.98
+
+
+def test_clusters_widen_the_interval_of_what_they_share():
+    from evals.samples import Sample
+    from evals.task_run import clustered
+
+    random = np.random.default_rng(4)
+    pages = random.random(40) < 0.5  # all of a page is right, or none
+    samples = [Sample(at, {"page": at // 8}, "", "", "", {"mean": [float(pages[at // 8])]}) for at in range(320)]
+    spans = []
+    for field in (None, "page"):
+        figure, matrices = clustered(MEAN, {"model": samples}, field)
+        low, high = estimate(figure, matrices["model"]).interval
+        assert low <= pages.mean() <= high
+        spans.append(high - low)
+    assert spans[1] > 2 * spans[0]

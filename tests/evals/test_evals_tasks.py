@@ -243,3 +243,21 @@ def test_the_tasks_are_listed(run_cli):
     assert listed.returncode == 0 and all(name in listed.stdout for name in task.names())
     entries = json.loads(run_cli("evals", "tasks", "--json").stdout)
     assert [entry["task"] for entry in entries] == task.names()
+
+
+def test_rows_of_one_passage_are_one_sample_to_the_interval(tmp_path, tiny_folder):
+    rows = [{"text": f"a tree {at}", "label": "good", "page": at // 6} for at in range(60)]
+    (tmp_path / "pages.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    entries = {"summary": "s", "metric": "classification", "data": {"file": "pages.jsonl"}, "prompt": "{text}:"}
+    entries |= {"label": "label", "choices": {"good": " good", "bad": " bad"}}
+    for name, more in (("alone", {}), ("paged", {"cluster": "page"})):
+        (tmp_path / f"{name}.yaml").write_text(json.dumps(entries | more))
+    models = [str(tiny_folder(seed=seed)) for seed in (3, 4)]
+    tasks = [str(tmp_path / f"{name}.yaml") for name in ("alone", "paged")]
+    document = evaluate_models(models, tasks=tasks, source=tmp_path, dtype="float32")
+    found = {(e["model"], e["protocol"]["task"], e["metric"]): e for e in document["results"]}
+    alone, paged = (found[models[0], name, "accuracy"] for name in ("alone", "paged"))
+    assert alone["value"] == pytest.approx(paged["value"]) and alone["n"] == paged["n"] == 60
+    assert paged["protocol"]["cluster"] == "page" and "cluster" not in alone["protocol"]
+    difference = found[models[1], "paged", "accuracy_difference"]
+    assert difference["test"]["name"] == "paired bootstrap"
