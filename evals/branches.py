@@ -8,13 +8,16 @@ for all its continuations, and every logit is what it would be with the branch a
 import inspect
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
-from transformers import PretrainedConfig, PreTrainedModel
 
 from evals.encoding import Pair
 from models.description import context_length
 from models.errors import EspalierError, RequestError
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel
 
 BATCH_TOKENS = 4096  # tokens of one forward pass, padding included
 LOGIT_BYTES = 128 << 20  # what the logits of one forward pass may take
@@ -104,7 +107,7 @@ def _row(ids, positions, branch, taken) -> Row:
     return Row(ids, positions, branch, tuple(at for at, _ in taken), tuple(places for _, places in taken))
 
 
-def batches(rows: Iterable[Row], config: PretrainedConfig) -> Iterator[list[Row]]:
+def batches(rows: Iterable[Row], config: "PretrainedConfig") -> Iterator[list[Row]]:
     """Rows of similar length together, the longest first: memory runs out at once or never.
 
     RequestError for a text longer than the context.
@@ -122,7 +125,7 @@ def batches(rows: Iterable[Row], config: PretrainedConfig) -> Iterator[list[Row]
         start += len(batch)
 
 
-def can_branch(model: PreTrainedModel, longest: int) -> bool:
+def can_branch(model: "PreTrainedModel", longest: int) -> bool:
     """Whether a model reads rows with branches: it must take positions and a mask, and attend to all of a row.
 
     Not so are models with ALiBi (distances in the row, not in the text), with a window shorter than `longest`,
@@ -138,7 +141,7 @@ def can_branch(model: PreTrainedModel, longest: int) -> bool:
     return takes and not alibi and config._attn_implementation in MASKING and (fits or not slides)
 
 
-def logits_of(model: PreTrainedModel, rows: Sequence[Row]) -> tuple[torch.Tensor, int]:
+def logits_of(model: "PreTrainedModel", rows: Sequence[Row]) -> tuple[torch.Tensor, int]:
     """The logits [B, T - first, V] of right-padded rows from a place `first` on, and `first`.
 
     EspalierError if the memory does not suffice.
@@ -161,7 +164,7 @@ def logits_of(model: PreTrainedModel, rows: Sequence[Row]) -> tuple[torch.Tensor
     return logits[:, -(longest - first) :], first
 
 
-def _trims(model: PreTrainedModel) -> bool:
+def _trims(model: "PreTrainedModel") -> bool:
     return "logits_to_keep" in inspect.signature(model.forward).parameters
 
 

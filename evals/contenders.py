@@ -18,7 +18,7 @@ from models.memory import available_bytes, require
 from models.policy import choose_device, choose_dtype
 from models.source import locate
 from models.weights import tensor_headers
-from pruning.saving import finished_record
+from pruning.record import finished_record
 
 
 SPARE = 0.25  # of the free memory: models that take no more together stay loaded beside those that are held

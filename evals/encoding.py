@@ -1,15 +1,18 @@
 """Prompts and their continuations as token ids."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from transformers import PreTrainedTokenizerBase
 
 from models.errors import RequestError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 Pair = tuple[list[int], list[int]]  # token ids of a context and of its continuation
 
 
-def encode_pair(tokenizer: PreTrainedTokenizerBase, prompt: str, choice: str) -> Pair:
+def encode_pair(tokenizer: "PreTrainedTokenizerBase", prompt: str, choice: str) -> Pair:
     """Token ids of the prompt, which begin with the tokenizer's special ones, and of the choice after it.
 
     As lm-evaluation-harness does (`api/model.py`, `_encode_pair`): spaces at the end of the prompt move to the
@@ -18,7 +21,7 @@ def encode_pair(tokenizer: PreTrainedTokenizerBase, prompt: str, choice: str) ->
     return encode_choices(tokenizer, prompt, [choice])[0]
 
 
-def encode_choices(tokenizer: PreTrainedTokenizerBase, prompt: str, choices: Sequence[str]) -> list[Pair]:
+def encode_choices(tokenizer: "PreTrainedTokenizerBase", prompt: str, choices: Sequence[str]) -> list[Pair]:
     """`encode_pair` for several choices of one prompt, which is encoded once."""
     body = prompt.rstrip(" ")
     spaces = prompt[len(body) :]
@@ -49,7 +52,7 @@ def fitted(pairs: list[Pair], room: int, special: int) -> tuple[list[Pair], int]
     return [(context, tail) for _, tail in pairs], dropped
 
 
-def beginning(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+def beginning(tokenizer: "PreTrainedTokenizerBase") -> list[int]:
     """The tokens before a text that nothing precedes: the tokenizer's leading ones, else its BOS or EOS.
 
     Raises RequestError for a tokenizer that has none of them: the first token of a text would have no likelihood.
@@ -61,7 +64,7 @@ def beginning(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     return tokens
 
 
-def leading_tokens(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+def leading_tokens(tokenizer: "PreTrainedTokenizerBase") -> list[int]:
     """The special tokens that the tokenizer puts before a text by default: often one BOS, or none."""
     plain = tokenizer("a", add_special_tokens=False)["input_ids"]
     whole = tokenizer("a")["input_ids"]

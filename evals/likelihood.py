@@ -3,17 +3,19 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import exp
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
-from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from evals.branches import Row, batches, can_branch, logits_of, rows_of
 from evals.encoding import Pair, encode_choices, fitted, leading_tokens
 from models.description import context_length
 from models.errors import EspalierError, RequestError
 from models.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 LENGTHS = {
     "none": lambda score: 1,
@@ -77,7 +79,7 @@ class Asked(NamedTuple):
 
 
 def score_choices(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompt: str, choices: Sequence[str]
+    model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", prompt: str, choices: Sequence[str]
 ) -> list[ChoiceScore]:
     """The log-likelihood of every choice as the continuation of the prompt, in the order given.
 
@@ -90,8 +92,8 @@ def score_choices(
 
 
 def score_prompts(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
     asked: Sequence[tuple[str, Sequence[str]]],
     progress: Progress | None = None,
 ) -> list[list[ChoiceScore]]:
@@ -100,7 +102,7 @@ def score_prompts(
     return encoded.scores(score_pairs(model, encoded.pairs, progress))
 
 
-def encode(tokenizer: PreTrainedTokenizerBase, asked: Sequence[tuple[str, Sequence[str]]], room: int) -> Asked:
+def encode(tokenizer: "PreTrainedTokenizerBase", asked: Sequence[tuple[str, Sequence[str]]], room: int) -> Asked:
     """Prompts and choices as token ids, contexts cut to the `room` of tokens. RequestError as `score_choices`."""
     special = len(leading_tokens(tokenizer))
     pairs: list[Pair] = []
@@ -128,13 +130,13 @@ def probabilities(scores: Sequence[ChoiceScore], normalise: str = "none") -> lis
     return [weight / sum(weights) for weight in weights]
 
 
-def log_likelihoods(model: PreTrainedModel, pairs: Sequence[Pair], progress: Progress | None = None) -> list[float]:
+def log_likelihoods(model: "PreTrainedModel", pairs: Sequence[Pair], progress: Progress | None = None) -> list[float]:
     """log p(continuation | context) in nats for pairs of token ids; see `score_pairs`."""
     return [score.log_likelihood for score in score_pairs(model, pairs, progress)]
 
 
 def score_pairs(
-    model: PreTrainedModel, pairs: Sequence[Pair], progress: Progress | None = None, packed: bool | None = None
+    model: "PreTrainedModel", pairs: Sequence[Pair], progress: Progress | None = None, packed: bool | None = None
 ) -> list[PairScore]:
     """Every continuation after its context, as token ids, neither empty.
 
@@ -154,13 +156,13 @@ def score_pairs(
     return scores
 
 
-def plan(pairs: Sequence[Pair], packed: bool, config: PretrainedConfig) -> list[list[Row]]:
+def plan(pairs: Sequence[Pair], packed: bool, config: "PretrainedConfig") -> list[list[Row]]:
     """The batches in which pairs are scored: the same for the same pairs, so that a resumed run rounds alike."""
     return list(batches(rows_of(pairs, packed, context_length(config)), config))
 
 
 @torch.inference_mode()
-def score_batch(model: PreTrainedModel, rows: Sequence[Row], pairs: Sequence[Pair]) -> list[tuple[int, PairScore]]:
+def score_batch(model: "PreTrainedModel", rows: Sequence[Row], pairs: Sequence[Pair]) -> list[tuple[int, PairScore]]:
     """The numbers and scores of the pairs that the rows answer. EspalierError on output that is not finite."""
     logits, first = logits_of(model, rows)
     members = [(line, at, places) for line, row in enumerate(rows) for at, places in zip(row.pairs, row.wanted, strict=True)]
@@ -179,7 +181,7 @@ def score_batch(model: PreTrainedModel, rows: Sequence[Row], pairs: Sequence[Pai
     return [(at, score) for (_, at, _), score in zip(members, scores, strict=True)]
 
 
-def packs(model: PreTrainedModel, pairs: Sequence[Pair]) -> bool:
+def packs(model: "PreTrainedModel", pairs: Sequence[Pair]) -> bool:
     """Whether these pairs are scored as branches: some share a context, and the model reads branches as it should.
 
     That is not only read off its configuration but tried on the first context with two branches.

@@ -1,18 +1,21 @@
 """Whether a pruned model was calibrated on the very text that it is measured on."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from transformers import PreTrainedTokenizerBase
 
 from evals.data import Text
 from models.units import format_percent
 from pruning.overlap import Sketch
-from pruning.saving import finished_record
+from pruning.record import finished_record
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 WORTH_SAYING = 0.01  # unrelated texts share far fewer runs of eight tokens
 
 
-def overlap_note(name: str, folder: Path, tokenizer: PreTrainedTokenizerBase, text: Text) -> str | None:
+def overlap_note(name: str, folder: Path, tokenizer: "PreTrainedTokenizerBase", text: Text) -> str | None:
     """A sentence for the reader if `pruning.json` in the model's folder says that it was calibrated on this text.
 
     The share is estimated from the sketch of the calibration text in that record (`pruning.overlap`). None without a

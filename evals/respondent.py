@@ -8,20 +8,24 @@ so that a run that was killed and goes on rounds like one that was not.
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from evals import cache
 from evals.branches import rows_of
 from evals.cache import Cache
 from evals.encoding import Pair, beginning
 from evals.likelihood import ChoiceScore, PairScore, encode, packs, plan, score_batch
-from evals.writing import Written, write
 from models.description import context_length
 from models.loading import Loaded
 from models.progress import Progress, silent
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedTokenizerBase
+
+    from evals.writing import Written
 
 WRITING_TOKENS = 4096  # of one batch, prompts and answers together
 Compute = Callable[[Loaded, list[int]], Iterable[tuple[int, bytes]]]  # numbers of requests -> their answers
@@ -36,8 +40,8 @@ class Respondent:
     def __init__(
         self,
         name: str,
-        tokenizer: PreTrainedTokenizerBase,
-        config: PretrainedConfig,
+        tokenizer: "PreTrainedTokenizerBase",
+        config: "PretrainedConfig",
         fingerprint: str,
         load: Callable[[], Loaded],
         answers: Cache | None = None,
@@ -104,8 +108,9 @@ class Respondent:
 
     def write(
         self, prompts: Sequence[str], max_new_tokens: int, stop: Sequence[str] = (), progress: Progress | None = None
-    ) -> list[Written]:
+    ) -> list["Written"]:
         """What the model writes on from each prompt, greedily (see `evals.writing`)."""
+        from evals.writing import Written, write
 
         def compute(loaded: Loaded, members: list[int]) -> Iterable[tuple[int, bytes]]:
             asked = [prompts[at] for at in members]

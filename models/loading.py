@@ -1,9 +1,8 @@
 """Loading: MODEL to model, tokenizer and description, with every expected mishap explained in one line."""
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from models.description import Description, content_hash, describe
@@ -15,6 +14,10 @@ from models.quiet import quiet_transformers
 from models.source import ModelSource, locate
 from models.weights import tensor_headers, weight_files
 
+# Classes of models take seconds to import: a wrong request is told before that.
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
 CAUSAL_SUFFIXES = ("ForCausalLM", "LMHeadModel")
 
@@ -22,8 +25,8 @@ CAUSAL_SUFFIXES = ("ForCausalLM", "LMHeadModel")
 class Loaded(NamedTuple):
     """A model ready for use (in eval mode, on its device), its tokenizer, and what it is."""
 
-    model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase
+    model: "PreTrainedModel"
+    tokenizer: "PreTrainedTokenizerBase"
     description: Description
 
 
@@ -43,7 +46,7 @@ def load(model: str, device: str = "auto", dtype: str = "auto") -> Loaded:
     return Loaded(network, tokenizer, describe(network, model, revision))
 
 
-def load_network(source: ModelSource, target: torch.device, precision: torch.dtype) -> PreTrainedModel:
+def load_network(source: ModelSource, target: torch.device, precision: torch.dtype) -> "PreTrainedModel":
     """The model of a located folder, in eval mode on its device, after a check of the folder and of the memory."""
     check_folder(source)
     needed = sum(header.bytes_as(precision.itemsize) for header in tensor_headers(source.folder, source.id))
@@ -75,19 +78,23 @@ def check_folder(source: ModelSource) -> None:
         )
 
 
-def load_tokenizer(source: ModelSource) -> PreTrainedTokenizerBase:
+def load_tokenizer(source: ModelSource) -> "PreTrainedTokenizerBase":
     """Loads the tokenizer that lies beside the weights. RequestError if there is none or it is damaged."""
     if not any((source.folder / name).exists() for name in TOKENIZER_FILES):
         raise RequestError(
             f"{source.id} has no tokenizer files: copy tokenizer.json and tokenizer_config.json from the model it was made of."
         )
+    from transformers import AutoTokenizer
+
     try:
         return AutoTokenizer.from_pretrained(source.folder, trust_remote_code=False, local_files_only=True)
     except Exception as error:  # the tokenizers library raises bare Exceptions for damaged files
         raise RequestError(f"The tokenizer of {source.id} cannot be read ({first_line(error)}): copy its files again.") from error
 
 
-def _load_weights(source: ModelSource, dtype: torch.dtype) -> PreTrainedModel:
+def _load_weights(source: ModelSource, dtype: torch.dtype) -> "PreTrainedModel":
+    from transformers import AutoModelForCausalLM
+
     try:
         with quiet_transformers():
             network, info = AutoModelForCausalLM.from_pretrained(
@@ -111,7 +118,7 @@ def _load_weights(source: ModelSource, dtype: torch.dtype) -> PreTrainedModel:
     return network
 
 
-def _check_fit(name: str, network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+def _check_fit(name: str, network: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> None:
     rows = network.get_input_embeddings().num_embeddings
     largest = max(tokenizer.get_vocab().values(), default=-1)
     if largest < 0 or largest >= rows:

@@ -16,7 +16,7 @@ from models.weights import tensor_headers
 from pruning.capability import Capability, skeleton, take_capability
 from pruning.census import Census, count_nonzero, take_census
 from pruning.roles import Projection, find_anatomy
-from pruning.saving import RECORD
+from pruning.record import RECORD
 
 DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 

@@ -8,10 +8,13 @@ text that hash as low, the share that is in the sketch estimates the share of th
 import base64
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pruning.windows import Windows
+if TYPE_CHECKING:
+    from pruning.windows import Windows
+
 
 NGRAM = 8  # tokens; shorter ones are shared by unrelated texts
 KEPT = 512
@@ -43,7 +46,7 @@ class Sketch:
         return cls(np.frombuffer(base64.b64decode(sketch["hashes"]), dtype="<u8"), sketch["whole"])
 
 
-def sketch(windows: Windows) -> Sketch:
+def sketch(windows: "Windows") -> Sketch:
     """The sketch of the calibration windows."""
     rows = (ids[mask].tolist() for batch in windows.batches for ids, mask in zip(batch.ids, batch.mask, strict=True))
     hashes = _hashes(rows)

@@ -16,9 +16,10 @@ from pruning.checkpoint import Checkpoint, differences, fingerprint, refuse_begu
 from pruning.config import PruningConfig
 from pruning.forecast import forecast
 from pruning.plan import Plan
+from pruning.record import finished_record
 from pruning.replaying import check_fit, read_record
 from pruning.roles import find_anatomy
-from pruning.saving import finished_record, save_pruned
+from pruning.saving import save_pruned
 
 SETTINGS = [field.name for field in dataclasses.fields(PruningConfig)]
 

@@ -12,14 +12,14 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from models.description import Description
 from models.errors import EspalierError
-from models.files import new_folder, read_json, write_json
+from models.files import new_folder, write_json
 from models.quiet import quiet_transformers
 from pruning.census import count_nonzero
+from pruning.record import RECORD
 from pruning.report import Report
 from pruning.roles import find_anatomy
 
 SCHEMA_VERSION = 1
-RECORD = "pruning.json"
 CHECK = Path(__file__).with_name("reload_check.py")
 PROMPT = "The gardener ties the young branches to the wall and cuts what grows away from it."
 # How far the logits may differ, as a share of their norm: the same numbers on the same device, or on another one.
@@ -49,12 +49,6 @@ def save_pruned(
         write_json(folder / RECORD, _record(model, report, dense))
         if check:
             check_reload(model, tokenizer, folder)
-
-
-def finished_record(out: Path | str) -> dict | None:
-    """What `pruning.json` of the folder `out` says; None if there is none: an unfinished folder has another name."""
-    file = Path(out) / RECORD
-    return read_json(file) if file.is_file() else None
 
 
 def check_reload(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
