@@ -101,6 +101,7 @@ def place_labels(axes: "Axes", labels: Sequence[tuple[float, float, str]]) -> No
     the layout.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.text import Text
     from matplotlib.transforms import Bbox
 
     figure = axes.figure
@@ -116,7 +117,7 @@ def place_labels(axes: "Axes", labels: Sequence[tuple[float, float, str]]) -> No
             bbox={"facecolor": "white", "alpha": 0.75, "linewidth": 0, "pad": 0.5},
             arrowprops={"arrowstyle": "-", "linewidth": 0.5, "color": "0.5", "shrinkA": 0, "shrinkB": 3},
         )  # fmt: skip
-        box = note.get_window_extent(agg.get_renderer())
+        box = Text.get_window_extent(note, agg.get_renderer())  # without the line
         offset = _free_place(mark, (box.width, box.height), taken, inside, pixels)
         note.set_position(offset)
         note.set_in_layout(False)
@@ -125,14 +126,18 @@ def place_labels(axes: "Axes", labels: Sequence[tuple[float, float, str]]) -> No
         taken.append(_box_at(mark, offset, (box.width, box.height), pixels))
 
 
-def save(figure: "Figure", file: Path) -> None:
-    """Writes the figure in the format of the file's name, whole or not at all; the same figure gives the same bytes."""
+def save(figure: "Figure", files: Sequence[Path]) -> None:
+    """Writes the figure to each file in the format of its name, whole or not at all; the same figure, the same bytes."""
     import matplotlib
 
-    kind = file.suffix.removeprefix(".")
-    dated = {"metadata": {"Date": None}} if kind == "svg" else {}
-    with matplotlib.rc_context(STYLE), new_file(file) as temporary:
-        figure.savefig(temporary, format=kind, dpi=DOTS_PER_INCH, **dated)
+    with matplotlib.rc_context(STYLE):
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # laid out once for all formats
+        for file in files:
+            kind = file.suffix.removeprefix(".")
+            undated = {"metadata": {"Date": None}} if kind == "svg" else {}
+            with new_file(file) as temporary:
+                figure.savefig(temporary, format=kind, dpi=DOTS_PER_INCH, **undated)
 
 
 def _values(points: Sequence) -> list[float]:

@@ -83,7 +83,6 @@ def draw_all(document: dict, folder: Path) -> Drawn:
             for file in files:
                 file.unlink(missing_ok=True)  # of an earlier report
             continue
-        for file in files:
-            save(figure, file)
+        save(figure, files)
         drawn.made[known.name] = known.caption
     return drawn

@@ -2,12 +2,13 @@
 
 import copy
 import json
+from pathlib import Path
 
 import pytest
 
 from evals.measurement import Measurement
-from evals.results import InvalidResults, Result, read_results, validate, write_results
-from evals.table import cell, markdown
+from evals.results import SCHEMA, InvalidResults, PairedTest, Result, read_results, validate, write_results
+from evals.table import cell, in_words, markdown
 from models.errors import RequestError
 
 
@@ -23,9 +24,14 @@ RESULTS = [
     Result("a", "perplexity", Measurement("perplexity", 30.0, "", (29.0, 31.0), 0.4, 12, GPTQ)),
     Result("b", "perplexity", Measurement("perplexity", 33.0, "", (32.0, 34.0), 0.4, 12, GPTQ)),
     Result("b", "perplexity", Measurement("perplexity_ratio", 1.1, "times", (1.05, 1.15), 0.02, 12, GPTQ), "a"),
+    Result(
+        "b", "qa", Measurement("f1_difference", -0.1, "", (-0.2, -0.01), 0.05, 50, {"task": "squad"}), "a",
+        PairedTest("paired bootstrap", 0.03, 0.14, 0.06), "b/samples_squad.jsonl",
+    ),
     Result("b", "speed", Measurement("decode_speedup", 1.01, "times", (0.97, 1.05), 0.02, 5, TURNS), "a"),
     Result("a", "memory", Measurement("parameters", 10, "count", protocol={"name": "exact"})),
-]
+]  # fmt: skip
+STORED = [Path(__file__).parents[2] / "benchmarks" / "results" / name for name in ("one_shot", "embedded_quality")]
 
 
 @pytest.fixture
@@ -35,7 +41,11 @@ def document():
         "created": "2026-01-01T00:00:00+00:00",
         "command": "python -m evals run a b",
         "environment": {
-            "gpu": None, "cpu": "Some CPU", "threads": 2, "load_average": 0.5, "python": "3.11",
+            "gpu": None,
+            "cpu": "Some CPU",
+            "threads": 2,
+            "load_average": 0.5,
+            "python": "3.11",
             "libraries": {"torch": "2.8"},
         },  # fmt: skip
         "settings": {"quick": True},
@@ -50,6 +60,27 @@ def test_a_document_comes_back_as_it_was_written(document, tmp_path):
     assert path.name == "results.json"
     assert read_results(path) == read_results(tmp_path / "new") == document
     assert [Result.from_dict(entry) for entry in document["results"]] == RESULTS
+
+
+def test_the_schema_is_one_of_its_draft():
+    from jsonschema import Draft202012Validator
+
+    Draft202012Validator.check_schema(json.loads(SCHEMA.read_text()))
+
+
+@pytest.mark.parametrize("folder", STORED, ids=lambda folder: folder.name)
+def test_results_of_earlier_runs_stay_readable(folder):
+    document = read_results(folder)
+    results = [Result.from_dict(entry) for entry in document["results"]]
+    assert [result.as_dict()["value"] for result in results] == [entry["value"] for entry in document["results"]] != []
+    assert markdown(document).startswith("# Evaluation")
+
+
+def test_fields_that_are_absent_in_earlier_runs_may_be(document, tmp_path):
+    for entry in document["results"]:
+        del entry["test"], entry["samples"]
+    write_results(tmp_path, document)
+    assert Result.from_dict(read_results(tmp_path)["results"][0]) == RESULTS[0]
 
 
 def _without(field, *place):
@@ -90,6 +121,13 @@ BROKEN = [
     (_with([1.0], "interval", "results", 0), "two ordered numbers"),
     (_with([1.0, float("inf")], "interval", "results", 0), "two ordered numbers"),
     (_with([], "protocol", "results", 0), "for 'protocol'"),
+    (_with(1.5, "p", "results", 3, "test"), r"results\[3\].test has 1.5 for 'p'"),
+    (_without("p_holm", "results", 3, "test"), "lacks 'p_holm'"),
+    (_with(float("inf"), "speed", "results", 0, "protocol"), "inf for 'speed', which is not finite"),
+    (_with("two", "threads", "environment"), "environment has 'two' for 'threads'"),
+    (_without("cpu", "environment"), "environment lacks 'cpu'"),
+    (_with([1], "harness"), r"harness has 1 for 0"),
+    (_with([1], "notes"), r"notes has 1 for 0"),
 ]
 
 
@@ -125,7 +163,54 @@ def test_the_report_has_every_number_with_its_spread_and_the_verdicts(document):
         assert text in report
     assert "(baseline)" in report and "- b: zeros save nothing." in report and "length 512" in report
     rows = [line for line in report.splitlines() if line.startswith("| b")]
-    assert len(rows) == 3  # its perplexity, and how perplexity and speed compare with the baseline's
+    assert len(rows) == 4  # its perplexity, and how perplexity, answers and speed compare with the baseline's
+
+
+LOW, HIGH = (-0.2, -0.1), (0.1, 0.2)
+
+
+@pytest.mark.parametrize(
+    ("interval", "p", "holm", "words"),
+    [
+        (LOW, 0.01, 0.03, "lower"),
+        (HIGH, 0.01, None, "higher"),
+        (HIGH, 0.03, 0.09, "higher alone, within noise among all tasks"),
+        (HIGH, 0.3, 0.9, "within noise"),  # the test does not bear out what the interval says
+        ((-0.1, 0.1), 0.01, 0.01, "within noise"),
+        (HIGH, None, None, "higher"),
+        ((0.0, 0.0), 1.0, 1.0, "no difference"),
+    ],
+)
+def test_a_verdict_heeds_the_interval_the_test_and_the_number_of_tasks(interval, p, holm, words):
+    measured = Measurement("accuracy_difference", sum(interval) / 2, "", interval)
+    assert in_words(Result("a", "g", measured, "b", PairedTest("exact", p, 0.1, holm))) == words
+
+
+def test_a_figure_of_a_pair_that_is_no_difference_gets_no_verdict():
+    assert cell(Result("a", "g", Measurement("flip_rate", 0.5, "", (0.4, 0.6)), "b")) == "0.50 (0.40 to 0.60)"
+
+
+def test_wide_tables_turn_on_their_side_and_long_ones_become_lists(document):
+    many = [Measurement(f"figure_{at}", at, "") for at in range(9)]
+    document["results"] = [Result(name, "g", each).as_dict() for name in "ab" for each in many]
+    rows = [line for line in markdown(document).splitlines() if line.startswith("| figure")]
+    assert len(rows) == 10 and rows[0].split("|")[2:4] == [" a    ", " b    "]
+    document["models"] = [model(name) for name in "abcdefgh"]
+    document["results"] = [Result(name, "g", each).as_dict() for name in "abcdefgh" for each in many]
+    assert len([line for line in markdown(document).splitlines() if "| figure " in line]) == 8 * 9 + 1
+
+
+def test_every_baseline_has_a_table_of_its_own(document):
+    more = Result("a", "perplexity", Measurement("perplexity_ratio", 0.9, "times", (0.8, 0.95), protocol=GPTQ), "b")
+    document["results"].append(more.as_dict())
+    report = markdown(document)
+    assert "Against `a`:" in report and "Against `b`:" in report and report.count("(baseline)") == 2
+
+
+def test_names_cannot_break_a_table(document):
+    document["models"][0]["id"] = document["results"][0]["model"] = "a|b"
+    document["results"] = document["results"][:1]
+    assert "| a\\|b" in markdown(document)
 
 
 @pytest.mark.parametrize(
