@@ -5,7 +5,7 @@ import json
 import shlex
 import sys
 
-from evals import registry, report_command
+from evals import registry, report_command, sweep_command
 from models.command import Parser, add_debug, finish
 from models.progress import terminal_bar
 
@@ -60,6 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_debug(listing)
     listing.set_defaults(action=list_tasks)
     report_command.add_to(commands)
+    sweep_command.add_to(commands)
     return parser
 
 

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1
 FILE_NAME = "results.json"
 SCHEMA = Path(__file__).parent / "schema.json"
-DOCUMENT, HARNESS_RESULTS, HARNESS_SAMPLE = "results", "harness_results", "harness_sample"  # $defs of the schema
+# $defs of the schema
+DOCUMENT, SWEEP, HARNESS_RESULTS, HARNESS_SAMPLE = "results", "sweep", "harness_results", "harness_sample"
 LONGEST_SHOWN = 80  # characters of a wrong value that a complaint repeats
 
 

@@ -57,7 +57,7 @@ def evaluate_models(
     """
     out = Path(out) if out is not None else None
     if out is not None:
-        _refuse_taken(out)
+        refuse_taken(out)
     chosen, chosen_tasks, source = choose(metrics, tasks, source, limit, columns)
     text = load_text(data)
     contenders = Contenders(models, device, dtype, max(metric.models_at_once for metric in chosen))
@@ -182,7 +182,8 @@ def _cache(path: Path | str | None) -> Cache | None:
     return Cache(default_path() if path == "default" else Path(path).expanduser())
 
 
-def _refuse_taken(out: Path) -> None:
+def refuse_taken(out: Path) -> None:
+    """RequestError if a folder for results holds some already, or cannot be written."""
     if (out / FILE_NAME).exists():
         raise RequestError(f"{out} holds results already: choose another folder. Nothing was done.")
     place = next(path for path in (out, *out.absolute().parents) if path.exists())
