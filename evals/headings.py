@@ -1,5 +1,6 @@
 """What a result is called in a table or on an axis: its task, its metric, and whatever else tells it from the others."""
 
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 
@@ -11,6 +12,7 @@ WORDS = {
     "sha256": "SHA-256", "bos": "BOS", "qa": "QA", "kv": "KV",
     "uss": "USS", "pss": "PSS", "vram": "VRAM", "csr": "CSR",
 }  # fmt: skip
+PART = re.compile(r"(.*?)\[(.*)\](.*)", re.DOTALL)
 # Entries of a protocol that results.json keeps and the report spares its reader.
 LEFT_OUT = {
     "name", "task", "digest", "text_sha256", "text_revision", "data_sha256", "tokens_sha256", "load_before",
@@ -20,9 +22,18 @@ LEFT_OUT = {
 
 
 def title(name: str, first: bool = True) -> str:
-    """`peak_resident` as `Peak resident`, or without the capital."""
-    text = " ".join(WORDS.get(word, word) for word in name.split("_"))
+    """`peak_resident` as `Peak resident`, or without the capital; `ttft[batch=8]` as `TTFT (batch 8)`."""
+    figure, part = split(name)
+    text = " ".join(WORDS.get(word, word) for word in figure.split("_"))
+    if part:
+        text += f" ({part.replace('=', ' ').replace(',', ', ')})"
     return text[:1].upper() + text[1:] if first else text
+
+
+def split(metric: str) -> tuple[str, str]:
+    """A metric and the part it is of: `f1[positive]_difference` as `f1_difference` and `positive`."""
+    found = PART.fullmatch(metric)
+    return (found[1] + found[3], found[2]) if found else (metric, "")
 
 
 def headings(results: Sequence[Result]) -> list[str]:

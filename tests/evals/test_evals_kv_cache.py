@@ -52,7 +52,8 @@ def test_few_ids_are_enough(tiny_model):
 
 def test_a_shared_storage_counts_once_and_a_marker_not_at_all():
     block = torch.zeros(1, 2, 5, 4)
-    layer = types.SimpleNamespace(keys=block, values=block[..., 2:], marker=torch.tensor(7), states={0: torch.ones(2, 3)})
+    others = {"marker": torch.tensor(7), "states": {0: torch.ones(2, 3)}}
+    layer = types.SimpleNamespace(keys=block, values=block[..., 2:], **others)
     assert layer_bytes(layer) == 4 * (40 + 6)
 
 

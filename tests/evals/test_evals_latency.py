@@ -36,7 +36,9 @@ def test_the_interval_draws_whole_runs():
     assert pooled_percentiles(alike, [50]) == pooled_percentiles(alike, [50])
 
 
-@pytest.mark.parametrize(("percentile", "count", "enough"), [(90, 9, False), (90, 10, True), (99, 99, False), (99, 100, True)])
+@pytest.mark.parametrize(
+    ("percentile", "count", "enough"), [(90, 9, False), (90, 10, True), (99, 99, False), (99, 100, True)]
+)
 def test_a_percentile_needs_a_value_beyond_it(percentile, count, enough):
     assert enough_for(percentile, count) is enough
 

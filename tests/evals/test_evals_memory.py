@@ -175,7 +175,8 @@ class FakeProcess:
 
     def __init__(self, model):
         self.facts = {"context": 128, "dtype": "float32"}
-        self._answers = {"sparse": asdict(sparse_bytes(model)), "kv_cache": asdict(measure_cache(model, list(range(99))))}
+        cache = measure_cache(model, list(range(99)))
+        self._answers = {"sparse": asdict(sparse_bytes(model)), "kv_cache": asdict(cache)}
 
     def __enter__(self):
         return self

@@ -81,9 +81,8 @@ def test_where_nothing_is_known_nothing_is_repeated():
 
 def test_progress_never_goes_back_and_ends_at_one():
     seen = []
-    interleave(
-        entrants([]), Until(runs=3, seconds=9, retries=2), lambda *now: seen.append(now), Watch(0.9, 0.1, 0.9, *[0.1] * 9)
-    )
+    watch = Watch(0.9, 0.1, 0.9, *[0.1] * 9)
+    interleave(entrants([]), Until(runs=3, seconds=9, retries=2), lambda *now: seen.append(now), watch)
     fractions = [fraction for fraction, _ in seen]
     assert fractions == sorted(fractions) and (fractions[0], fractions[-1]) == (0, 1)
     assert seen[0][1] == "a, warm-up" and seen[2][1] == "a, run 1"

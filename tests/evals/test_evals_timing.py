@@ -60,9 +60,12 @@ def test_a_batch_writes_what_greedy_generation_writes(family, tiny_model, monkey
     prompts = torch.randint(2, 320, (3, 9), generator=torch.Generator().manual_seed(1))
     fed = []
     forward = model.forward
-    monkeypatch.setattr(
-        model, "forward", lambda input_ids, logits_to_keep=0, **rest: (fed.append(input_ids), forward(input_ids, **rest))[1]
-    )
+
+    def watched(input_ids, logits_to_keep=0, **rest):
+        fed.append(input_ids)
+        return forward(input_ids, **rest)
+
+    monkeypatch.setattr(model, "forward", watched)
     time_generation(model, prompts, new_tokens=6)
     written = torch.cat(fed[1:], dim=1)
     monkeypatch.undo()

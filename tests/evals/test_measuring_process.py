@@ -34,7 +34,8 @@ def process(folder):
 
 def test_it_tells_what_it_loaded_and_how_long_that_took(process):
     facts = process.facts
-    assert (facts["device"], facts["dtype"], facts["context"], facts["clock"]) == ("cpu", "float32", 128, "perf_counter")
+    assert (facts["device"], facts["dtype"], facts["context"]) == ("cpu", "float32", 128)
+    assert facts["clock"] == "perf_counter"
     assert facts["seconds"] > 0 and facts["threads"] == measuring_process.threads()
 
 
@@ -100,7 +101,8 @@ def test_it_ends_with_its_parent_in_the_middle_of_a_command(folder):
         "print(process.pid, flush=True)\n"
         "threading.Event().wait()\n"
     )
-    parent = subprocess.Popen([sys.executable, "-c", script, folder], cwd=measuring_process.ROOT, stdout=subprocess.PIPE)
+    words, root = [sys.executable, "-c", script, folder], measuring_process.ROOT
+    parent = subprocess.Popen(words, cwd=root, stdout=subprocess.PIPE)
     child = psutil.Process(int(parent.stdout.readline()))
     parent.kill()
     parent.wait()
@@ -172,7 +174,8 @@ def test_a_setting_is_timed_in_turns(process):
     )
     assert [[run.batch for run in turn] for turn in rounds.kept] == [[2, 2]] * 2
     assert rounds.kept[0][0].cache_bytes is None and rounds.warmups[0][0].cache_bytes > 0
-    assert [text.split(", ")[-1] for text in order] == ["warm-up"] * 2 + ["run 1 of 2"] * 2 + ["run 2 of 2"] * 2 + [order[-1]]
+    steps = [text.split(", ")[-1] for text in order[:-1]]
+    assert steps == ["warm-up"] * 2 + ["run 1 of 2"] * 2 + ["run 2 of 2"] * 2
 
 
 class FakeProcess:
