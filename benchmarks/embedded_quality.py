@@ -2,15 +2,15 @@
 
     python benchmarks/embedded_quality.py --source DATA [--model embedded] [--out FOLDER] [--quick]
 
-`DATA` is the folder of `training/README.md`, with the test sets below it: the held-out Wikipedia articles, WikiText-2
-test, BLiMP, LAMBADA, SST-2 test, and the review sentences and SQuAD articles that training keeps back. Each group of
-measures is a file of benchmarks/quality/. Stores results.json under benchmarks/results/embedded_quality/, from which
-`benchmarks/publish.py` fills the model card; any other model, and a quick look, needs a folder of its own (--out).
+`DATA` is the folder of `training/README.md`, with the test sets below it. Two runs of `evals`, one for each text of the
+perplexity, the second with the tasks; what they find is stored as one results.json under
+benchmarks/results/embedded_quality/, with samples of what the model writes (benchmarks/quality/samples.py), and
+`benchmarks/publish.py` fills the model card from it. Any other model, and a quick look, needs a folder of its own
+(--out). Answers are kept in the cache of `evals`: a run that was cut off goes on when it is given again.
 """
 
 import argparse
 import sys
-from datetime import datetime, timezone
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -20,6 +20,10 @@ from models.command import Parser, add_debug, finish
 from models.errors import RequestError
 
 OUT = Path(__file__).parent / "results" / "embedded_quality"
+WIKIPEDIA = "wikipedia_en_2015/heldout.jsonl.gz"
+WIKITEXT = "wikitext2/wiki.test.raw.gz"
+TASKS = ("sst2", "uci_kept_back", "squad_kept_back", "blimp", "lambada", "reviews_en", "questions_en")
+FIRST_SHARE, RUNS_SHARE = 0.2, 0.98  # of the progress: when the first run ends, and the second
 
 
 def destination(options: argparse.Namespace) -> Path:
@@ -36,38 +40,55 @@ def destination(options: argparse.Namespace) -> Path:
 def measure(options: argparse.Namespace) -> None:
     """Measures and stores."""
     out, source = destination(options), options.source
-    from benchmarks.quality import grammar, language, last_words, questions, sentiment
+    texts = [source / name for name in (WIKIPEDIA, WIKITEXT)]
+    check(source, texts)
     from benchmarks.quality.samples import samples
-    from evals.contenders import Contenders
-    from evals.environment import environment
-    from evals.results import SCHEMA_VERSION, Result, write_results
+    from evals import evaluate_models
+    from evals.results import Result, write_results
+    from models import load
     from models.progress import part, terminal_bar
 
-    groups = {each.__name__.rpartition(".")[2]: each for each in (language, grammar, last_words, sentiment, questions)}
-    if missing := [file for group in groups.values() for file in group.FILES if not (source / file).is_file()]:
-        raise RequestError(f"{source / missing[0]} does not exist: --source must name the folder above {missing[0]}.")
-    contenders = Contenders([options.model])
-    (loaded,) = contenders.hold(options.model)
     progress = terminal_bar()
-    results = []
-    for number, (name, group) in enumerate(groups.items()):
-        share = part(progress, number / len(groups), (number + 1) / len(groups))
-        for measured in group.measure(loaded, source, options.quick, share):
-            results.append(Result(options.model, name, measured).as_dict())
-            print(f"{measured.metric:48} {measured}  (n = {measured.n})", flush=True)
-    document = {
-        "schema_version": SCHEMA_VERSION,
-        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "command": f"python benchmarks/embedded_quality.py --source DATA --model {options.model}"
-        + " --quick" * options.quick,
-        "environment": environment(),
-        "settings": {"metrics": list(groups), "quick": options.quick},
-        "models": [contenders.record(options.model)],
-        "results": results,
-        "notes": [],
-        "samples": samples(loaded, source),
-    }
+    command = f"python benchmarks/embedded_quality.py --source DATA --model {options.model}{' --quick' * options.quick}"
+    runs = [
+        evaluate_models(
+            [options.model],
+            metrics=["perplexity"],
+            data=str(text),
+            tasks=tasks,
+            source=source,
+            quick=options.quick,
+            progress=part(progress, *share),
+            command=command,
+        )
+        for text, tasks, share in zip(texts, ((), TASKS), ((0, FIRST_SHARE), (FIRST_SHARE, RUNS_SHARE)), strict=True)
+    ]
+    progress(RUNS_SHARE, "samples")
+    document = together(*runs) | {"samples": samples(load(options.model), source)}
+    for result in map(Result.from_dict, document["results"]):
+        measured = result.measurement
+        name = f"{result.task or measured.protocol['text']} {measured.metric}"
+        print(f"{name:48} {measured}  (n = {measured.n})", flush=True)
     progress(1.0, f"stored {write_results(out, document)}")
+
+
+def check(source: Path, texts: list[Path]) -> None:
+    """RequestError if a set is missing: told at once, not when its turn comes."""
+    from evals import task
+
+    if missing := [text for text in texts if not text.is_file()]:
+        raise RequestError(f"{missing[0]} does not exist: --source must name the folder of training/README.md.")
+    for name in TASKS:
+        task.find(name).rows(source, 1)
+
+
+def together(first: dict, second: dict) -> dict:
+    """Two results documents of the same model as one."""
+    return second | {
+        "settings": second["settings"] | {"data": [run["settings"]["data"] for run in (first, second)]},
+        "results": first["results"] + second["results"],
+        "notes": list(dict.fromkeys(first["notes"] + second["notes"])),
+    }
 
 
 def main() -> int:
@@ -76,7 +97,7 @@ def main() -> int:
     parser.add_argument("--source", type=Path, required=True, metavar="DATA", help="folder of the texts")
     parser.add_argument("--model", default="embedded", help="`embedded`, a folder, or a Hub id")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="where results.json goes; needed for another model")
-    parser.add_argument("--quick", action="store_true", help="a few hundred examples of each set; needs --out")
+    parser.add_argument("--quick", action="store_true", help="some of each set only; needs --out")
     add_debug(parser)
     options = parser.parse_args()
     return finish(lambda: measure(options), options.debug)

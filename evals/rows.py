@@ -2,7 +2,7 @@
 
 Layouts: `jsonl`, `csv`, `tsv` (told by the file's name; `columns` names the fields of a table without a header),
 `squad` (SQuAD's JSON: one row a question), `conll` (one row a sentence: `words`, `tags`, `sentence`) and `parallel`
-(two files of aligned lines). A file may end in .gz or .xz, or be a .zip that holds one file.
+(several files of aligned lines). A file may end in .gz or .xz, or be a .zip that holds one file.
 """
 
 import csv
@@ -45,7 +45,9 @@ def read_rows(path: Path, layout: str | None = None, columns: Sequence[str] = ()
 
 
 def read_parallel(paths: Sequence[Path], columns: Sequence[str]) -> list[Row]:
-    """Rows of files whose lines belong together, a column a file. RequestError if they differ in length."""
+    """Rows of files whose lines belong together, a column a file. RequestError if they differ in length or number."""
+    if len(paths) != len(columns):
+        raise RequestError(f"{len(paths)} files of aligned lines need as many columns, not {len(columns)}: name them.")
     sides = [[row["line"] for row in read_rows(path, "lines")] for path in paths]
     if len({len(side) for side in sides}) > 1:
         lengths = ", ".join(f"{path.name} {len(side)}" for path, side in zip(paths, sides, strict=True))

@@ -10,11 +10,12 @@
 
     cluster: context                                   # optional: rows that share this field are one sample to intervals
 
-and whatever else its metric asks for (`label`, `choices`, `references`, `stop`, ...). `data` may say `layout`, `columns`
-and, for files of aligned lines, a list of files (see `evals.rows`); `kept_back: {title: 6}` leaves only rows whose
-field was kept back from the training of the embedded model (`training.held_out`), `treebank: [text]` joins the words of
-a field that the Penn Treebank's spacing parts (`do n't , please`), and `trained_on` says what the
-embedded model learned from the set otherwise, which the report then tells.
+and whatever else its metric asks for (`label`, `choices`, `references`, `stop`, ...). `data` may say `layout` and
+`columns` (see `evals.rows`) and name a list of files: their rows follow one another, unless the layout is `parallel`,
+where the files' lines belong together. `kept_back: {title: 6}` leaves only rows whose field was kept back from the
+training of the embedded model (`training.held_out`), `treebank: [text]` joins the words of a field that the Penn
+Treebank's spacing parts (`do n't , please`), and `one_line: [text]` makes every run of white space in a field one
+space. `trained_on` says what the embedded model learned from the set otherwise, which the report then tells.
 """
 
 import hashlib
@@ -26,6 +27,7 @@ from typing import Any
 
 from evals.rows import Row, read_parallel, read_rows
 from models.errors import RequestError
+from training.formats import one_line
 from training.held_out import is_held_out
 from training.sources import join_tokens
 
@@ -33,6 +35,7 @@ FOLDER = Path(__file__).parent / "tasks"
 TEXTS = Path(__file__).parent / "texts"
 REQUIRED = ("summary", "metric", "data", "prompt")
 MOST_LABELS = 50
+CLEANED = {"treebank": join_tokens, "one_line": one_line}
 
 
 @dataclass(frozen=True)
@@ -95,11 +98,13 @@ class Task:
         return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
     def _kept(self, rows: list[Row]) -> list[Row]:
-        """The rows that the task is of, their `treebank` fields as a person writes."""
+        """The rows that the task is of, with cleaned fields."""
         for name, one_in in self.data.get("kept_back", {}).items():
-            rows = [row for row in rows if is_held_out(self.field(row, name), one_in)]
-        for name in self.data.get("treebank", ()):
-            rows = [row | {name: join_tokens(self.field(row, name))} for row in rows]
+            # Training knows a text without the white space around it, and as it is within.
+            rows = [row for row in rows if is_held_out(self.field(row, name).strip(), one_in)]
+        for entry, clean in CLEANED.items():
+            for name in self.data.get(entry, ()):
+                rows = [row | {name: clean(self.field(row, name))} for row in rows]
         return rows
 
     def _all_rows(self, source: Path | None) -> list[Row]:
@@ -108,14 +113,17 @@ class Task:
             return read_rows(TEXTS / self.data["embedded"], layout, columns)
         files = self.data["file"] if isinstance(self.data["file"], list) else [self.data["file"]]
         paths = [Path(source or "") / name for name in files]
-        if all(path.is_file() for path in paths) and (source or paths[0].is_absolute()):
-            return read_parallel(paths, columns) if len(paths) > 1 else read_rows(paths[0], layout, columns)
+        missing = [name for name, path in zip(files, paths, strict=True) if not path.is_file()]
+        if not missing and (source or paths[0].is_absolute()):
+            if layout == "parallel":
+                return read_parallel(paths, columns)
+            return [row for path in paths for row in read_rows(path, layout, columns)]
         if self.hub and source is None:
             from evals.hub_rows import hub_rows
 
             return hub_rows(self.hub)
         raise RequestError(
-            f"The task {self.name} needs {files[0]}: give the folder that holds it by --source"
+            f"The task {self.name} needs {(missing or files)[0]}: give the folder that holds it by --source"
             f"{' (it is not in ' + str(source) + ')' if source else ''}."
         )
 

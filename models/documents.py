@@ -9,24 +9,25 @@ from pathlib import Path
 
 from models.errors import EspalierError, RequestError, first_line
 
-SUFFIXES = (".txt", ".jsonl", ".txt.gz", ".jsonl.gz")
+PLAIN = (".txt", ".raw")  # of plain text; WikiText's own files end in .raw
+SUFFIXES = tuple(f"{kind}{packed}" for packed in ("", ".gz") for kind in (*PLAIN, ".jsonl"))
 HUB_DATASET = re.compile(
     r"(?P<repo>[\w.-]+(/[\w.-]+)?)(@(?P<revision>[\w./-]+))?(:(?P<config>[\w.-]+))?(:(?P<split>[\w.-]+))?"
 )
 FORMS = (
-    "a .txt file, a .jsonl file with a field `text` (either may end in .gz), "
+    "a .txt or .raw file, a .jsonl file with a field `text` (either may end in .gz), "
     "or a Hub data set owner/name[@revision][:config[:split]]"
 )
 
 
 def is_hub_name(data: str) -> bool:
     """Whether `data` names a Hub data set: of its form, and neither a path nor the name of a kind of file."""
-    looks_like_file = data.startswith((".", "/", "~")) or Path(data).suffix in (".txt", ".jsonl", ".json", ".gz", ".csv")
+    looks_like_file = data.startswith((".", "/", "~")) or Path(data).suffix in (*PLAIN, ".jsonl", ".json", ".gz", ".csv")
     return not looks_like_file and HUB_DATASET.fullmatch(data) is not None
 
 
 def file_documents(path: Path) -> Iterator[str]:
-    """The documents of a file: a .txt is one, a .jsonl one a line.
+    """The documents of a file: one of plain text is one, a .jsonl one a line.
 
     Raises RequestError, naming the line where there is one, if the file is missing, of another kind, damaged, not
     UTF-8, or holds something else than objects with a string field `text`.
@@ -39,7 +40,7 @@ def file_documents(path: Path) -> Iterator[str]:
     try:
         opener = gzip.open if path.name.lower().endswith(".gz") else open
         with opener(path, "rt", encoding="utf-8-sig", newline="") as file:  # line ends as they are
-            if kind.endswith(".txt"):
+            if kind.endswith(PLAIN):
                 yield file.read()
             else:
                 yield from (_text_field(path, number, line) for number, line in enumerate(file, 1) if line.strip())

@@ -1,12 +1,13 @@
-"""Texts that a person can judge: what the model writes, greedily and drawn, and how it answers held-out questions."""
+"""Texts that a person can judge: what the model writes, greedily and drawn, and how it answers questions kept back."""
 
 from pathlib import Path
 
-from benchmarks.quality.questions import answer
+from evals.answering import stops
+from evals.task import find
+from evals.writing import write
 from models import Loaded
 from models.decoding import Generation
 from models.sampling import Sampling
-from training.instructions import passages
 
 PROMPTS = (
     "The city lies on the river",
@@ -15,20 +16,27 @@ PROMPTS = (
     "The species is found in",
 )
 WAYS = {"greedy": Sampling(60), "drawn": Sampling(60, temperature=0.8, top_p=0.95, seed=0)}
+QUESTIONS = "squad_kept_back"
 
 
-def samples(loaded: Loaded, root: Path) -> dict:
-    """`greedy` and `drawn` {prompt: text}; `questions`: the first question of each article kept back."""
-    written = {
+def samples(loaded: Loaded, source: Path) -> dict:
+    """`greedy` and `drawn` {prompt: text}; `questions`: the first of each article kept back, with the answer."""
+    texts = {
         way: {prompt: Generation(loaded.model, loaded.tokenizer, prompt, sampling).run().text for prompt in PROMPTS}
         for way, sampling in WAYS.items()
     }
-    firsts = {}
-    for paragraph in passages(root, held_out=True):
-        firsts.setdefault(paragraph.article, paragraph)
-    questions = []
-    for paragraph in firsts.values():
-        question, references = paragraph.questions[0]
-        given = answer(loaded, paragraph, question)
-        questions.append({"question": question, "answer": given, "references": list(references)})
-    return written | {"questions": questions}
+    return texts | {"questions": questions(loaded, source)}
+
+
+def questions(loaded: Loaded, source: Path) -> list[dict]:
+    """The `question`, the model's `answer` and the `references` of the first question of each article kept back."""
+    task = find(QUESTIONS)
+    firsts: dict[str, dict] = {}
+    for row in task.rows(source):
+        firsts.setdefault(row["title"], row)
+    prompts = [task.prompt_of(row) for row in firsts.values()]
+    written = dict(write(loaded.model, loaded.tokenizer, prompts, task.option("max_new_tokens"), stops(task)))
+    return [
+        {"question": row["question"], "answer": written[at].text.strip(), "references": row["answers"]}
+        for at, row in enumerate(firsts.values())
+    ]

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import shutil
 
 import pytest
 
@@ -34,18 +35,17 @@ def source(tmp_path_factory):
     write("wikipedia_en_2015/heldout.jsonl.gz", lines([{"text": prose}]))
     write("wikitext2/wiki.test.raw.gz", prose)
     pair = {"sentence_good": "A tree grows.", "sentence_bad": "A tree grow."}
-    sets = {"a": "agreement", "b": "agreement", "c": "islands"}
+    sets = {"a": "binding", "b": "binding", "c": "island_effects"}
     write("blimp/blimp.jsonl.gz", lines([pair | {"UID": s, "linguistics_term": sets[s]} for s in "aabbcc"]))
     write("lambada/lambada_test.jsonl.gz", lines([{"text": f"The gardener has {at} trees"} for at in range(4)]))
     rows = "".join(f"film {at}\t{at % 2}\n" for at in range(6))
     write("sst2_glue/test.tsv.gz", f"sentence\tlabel\n{rows}")
-    write("sst2_glue/train.tsv.gz", "sentence\tlabel\nnot read\t1\n")
     for at, name in enumerate(("amazon_cells", "imdb", "yelp")):
         kept_back = held_out(name, HELD_OUT_SENTENCES, 2)
         write(f"reviews_uci/{name}_labelled.txt", "".join(f"{text}\t{at % 2}\n" for text in kept_back))
     paragraph = {
         "context": "The wall is old.",
-        "qas": [{"question": f"What is old, {at}?", "answers": [{"text": "The wall"}]} for at in range(3)],
+        "qas": [{"id": str(at), "question": f"What is old, {at}?", "answers": [{"text": "The wall"}]} for at in range(3)],
     }
     articles = held_out("article", HELD_OUT_ARTICLES, 2)
     write(
@@ -55,24 +55,28 @@ def source(tmp_path_factory):
     return root
 
 
-def test_all_groups_are_measured_and_stored(run_cli, source, tiny_folder, tmp_path):
+def test_all_is_measured_and_stored(run_cli, source, tiny_folder, tmp_path):
     folder, out = tiny_folder(), tmp_path / "out"
-    done = run_cli(SCRIPT, "--source", source, "--model", folder, "--out", out)
+    done = run_cli(SCRIPT, "--source", source, "--model", folder, "--out", out, "--quick")
     assert done.returncode == 0, done.stderr
     document = read_results(out)
-    found = {entry["metric"]: entry for entry in document["results"]}
+    found = {}
+    for entry in document["results"]:
+        of = entry["protocol"].get("task") or entry["protocol"]["text"]
+        assert found.setdefault((of, entry["metric"]), entry) is entry
     expected = {
-        "wikipedia_heldout bits_per_byte": None, "wikitext2_test_raw perplexity": None, "blimp accuracy": 6,
-        "blimp accuracy[agreement]": 4, "lambada perplexity": 4, "sst2_test accuracy": 6,
-        "sst2_test recall[positive]": 6, "uci_heldout macro_f1": 6, "squad_heldout exact_match": 8,
-        "squad_heldout f1": 8,
+        ("heldout.jsonl.gz", "bits_per_byte"): None, ("wiki.test.raw.gz", "perplexity"): None, ("blimp", "accuracy"): 6,
+        ("blimp", "accuracy[binding]"): 4, ("lambada", "perplexity"): 4, ("sst2", "accuracy"): 6,
+        ("sst2", "recall[positive]"): 6, ("uci_kept_back", "macro_f1"): 6, ("squad_kept_back", "exact_match"): 12,
+        ("squad_kept_back", "f1"): 12, ("reviews_en", "accuracy"): 100, ("questions_en", "f1"): 100,
     }  # fmt: skip
     assert expected.keys() <= found.keys()
-    assert all(found[metric]["n"] == n for metric, n in expected.items() if n)
-    assert all(entry["interval"] for metric, entry in found.items() if "perplexity" in metric)
-    assert found["squad_heldout f1"]["protocol"]["interval_over"] == "4 paragraphs"
+    assert all(found[key]["n"] == n for key, n in expected.items() if n)
+    assert all(entry["interval"] for (_, metric), entry in found.items() if "perplexity" in metric)
+    assert [text["id"] for text in document["settings"]["data"]] == ["heldout.jsonl.gz", "wiki.test.raw.gz"]
     written = document["samples"]
-    assert len(written["questions"]) == 2 and written["greedy"].keys() == written["drawn"].keys()
+    assert [row["references"] for row in written["questions"]] == [["The wall"]] * 2
+    assert written["greedy"].keys() == written["drawn"].keys()
 
 
 @pytest.mark.parametrize(
@@ -82,7 +86,7 @@ def test_all_groups_are_measured_and_stored(run_cli, source, tiny_folder, tmp_pa
         (["--quick"], "--out is missing"),
         (["--quick", "--out", "benchmarks/results/embedded_quality"], "published results"),
         (["--model", "models/embedded", "--out", "benchmarks/results/embedded_quality"], "published results"),
-        ([], "blimp.jsonl.gz does not exist"),
+        ([], "sst2 needs sst2_glue/test.tsv.gz"),
     ],
 )
 def test_what_would_overwrite_the_published_figures_or_cannot_run_is_refused(run_cli, tmp_path, words, line):
@@ -91,3 +95,12 @@ def test_what_would_overwrite_the_published_figures_or_cannot_run_is_refused(run
         (tmp_path / file).touch()
     done = run_cli(SCRIPT, "--source", tmp_path, *words)
     assert done.returncode == 2 and line in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def test_a_text_that_is_missing_is_told_before_anything_is_measured(run_cli, source, tiny_folder, tmp_path):
+    folder = tmp_path / "data"
+    shutil.copytree(source, folder)
+    (folder / "wikitext2/wiki.test.raw.gz").unlink()
+    done = run_cli(SCRIPT, "--source", folder, "--model", tiny_folder(), "--out", tmp_path / "out")
+    assert done.returncode == 2 and "wiki.test.raw.gz does not exist" in done.stderr
+    assert len(done.stderr.splitlines()) == 1 and not (tmp_path / "out").exists()

@@ -1,0 +1,55 @@
+"""Minimal pairs: whole sentences against a plain sum, ties, groups."""
+
+import numpy as np
+import pytest
+import torch
+
+from evals.metrics.grammar import answer, figures, judge
+from evals.respondent import Respondent
+from evals.task import Task
+from models import Loaded
+from models.progress import silent
+
+WORDS = ["The tree", "A gardener", "Café crème", "no one", "cuts", "is", "grows", "the branches", "away", "花园"]
+TASK = Task("own", "", "grammar", {}, "{good}", options={"good": "good", "bad": "bad", "group": "term", "groups": ["one"]})
+
+
+@pytest.fixture(scope="module")
+def loaded(tiny_model, tiny_tokenizer):
+    return Loaded(tiny_model(), tiny_tokenizer, None)
+
+
+def some_pairs(count: int) -> list[dict]:
+    draw = np.random.default_rng(1)
+    sentence = lambda: " ".join(draw.choice(WORDS, size=draw.integers(1, 8))) + "."  # noqa: E731
+    return [{"good": sentence(), "bad": sentence(), "term": "one" if at % 3 else "two"} for at in range(count)]
+
+
+def answers(loaded, rows: list[dict]) -> list[list[float]]:
+    respondent = Respondent("model", loaded.tokenizer, loaded.model.config, "", lambda: loaded)
+    return answer(respondent, TASK, rows, silent)
+
+
+def whole_sentence(loaded, sentence: str) -> float:
+    ids = torch.tensor([loaded.tokenizer(sentence)["input_ids"]])
+    with torch.no_grad():
+        return -float(loaded.model(ids, labels=ids).loss) * (ids.shape[1] - 1)
+
+
+def test_the_good_sentence_is_the_likelier_one_by_a_plain_sum(loaded):
+    rows = some_pairs(40)
+    assert loaded.tokenizer(rows[0]["good"])["input_ids"][0] == loaded.tokenizer.bos_token_id
+    given = answers(loaded, rows)
+    plain = [[whole_sentence(loaded, row[side]) for side in ("good", "bad")] for row in rows]
+    assert np.array(given) == pytest.approx(np.array(plain), abs=1e-3)
+    hits = [judge(TASK, row, each)["accuracy"] for row, each in zip(rows, given, strict=True)]
+    assert hits == [[float(good > bad)] for good, bad in plain] and 0 < np.sum(hits) < 40
+
+
+def test_a_tie_is_wrong_either_way_and_each_term_is_told_apart(loaded):
+    rows = [{"good": "the same", "bad": "the same", "term": "one"}, {"good": "a tree", "bad": "a wall", "term": "two"}]
+    tie, pair = answers(loaded, rows)
+    assert judge(TASK, rows[0], tie) == {"accuracy": [0.0], "accuracy[one]": [0.0]}
+    right, wrong = judge(TASK, rows[1], pair), judge(TASK, rows[1], pair[::-1])
+    assert right.keys() == {"accuracy", "accuracy[two]"} and right["accuracy"][0] + wrong["accuracy"][0] == 1
+    assert [figure.name for figure in figures(TASK)] == ["accuracy", "accuracy[one]"]
