@@ -7,9 +7,12 @@ sliding windows and recurrent states each cost what they cost in this implementa
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
-from transformers import DynamicCache, PreTrainedModel
+
+if TYPE_CHECKING:
+    from transformers import DynamicCache, PreTrainedModel
 
 MOST_TOKENS = 64
 
@@ -31,7 +34,7 @@ class KvCache:
     layers: dict[str, int]
 
 
-def cache_bytes(cache: DynamicCache) -> int:
+def cache_bytes(cache: "DynamicCache") -> int:
     """Bytes of the storages that the cache holds."""
     return sum(layer_bytes(layer) for layer in cache.layers)
 
@@ -46,11 +49,13 @@ def layer_bytes(layer: object) -> int:
     return sum(storages.values())
 
 
-def measure_cache(model: PreTrainedModel, ids: list[int], most: int = MOST_TOKENS) -> KvCache:
+def measure_cache(model: "PreTrainedModel", ids: list[int], most: int = MOST_TOKENS) -> KvCache:
     """Reads up to `most` of the ids (fewer where a sliding window is shorter) and counts what each added.
 
     The prompt is read at half and at full length: the difference is what grows, the rest is constant.
     """
+    from transformers import DynamicCache
+
     windows = [layer.sliding_window for layer in DynamicCache(config=model.config).layers if is_sliding(layer)]
     window = min(windows, default=None)
     # A sliding layer keeps window - 1 tokens for the next one to see.
@@ -77,7 +82,9 @@ def is_sliding(layer: object) -> bool:
 
 
 @torch.inference_mode()
-def _read(model: PreTrainedModel, ids: list[int]) -> DynamicCache:
+def _read(model: "PreTrainedModel", ids: list[int]) -> "DynamicCache":
+    from transformers import DynamicCache
+
     cache = DynamicCache(config=model.config)
     device = next(model.parameters()).device
     model(input_ids=torch.tensor([ids], device=device), past_key_values=cache, use_cache=True)

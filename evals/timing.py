@@ -9,13 +9,16 @@ import inspect
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from transformers import DynamicCache, PreTrainedModel
 
 from evals.kv_cache import cache_bytes
 from models.errors import Cancelled, EspalierError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 CPU_ALLOCATOR = "can't allocate memory"  # torch's CPU allocator raises a bare RuntimeError with these words
 
@@ -129,7 +132,7 @@ def never() -> bool:
 
 @torch.inference_mode()
 def time_generation(
-    model: PreTrainedModel,
+    model: "PreTrainedModel",
     prompts: torch.Tensor,
     new_tokens: int,
     stopped: Callable[[], bool] = never,
@@ -142,6 +145,8 @@ def time_generation(
     asked in between; when it says so, Cancelled is raised. `count_cache` counts the cache after every token: for a
     warm-up, since counting takes time. Raises RanOutOfMemory, and EspalierError if an output is not finite.
     """
+    from transformers import DynamicCache
+
     batch, length = prompts.shape
     cache = DynamicCache(config=model.config)
     options = {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(model.forward).parameters else {}
