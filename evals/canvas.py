@@ -4,7 +4,9 @@ The colours are those of Okabe and Ito (2008), and every colour has a marker of 
 colour alone.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
 from math import cos, pi, sin
 from pathlib import Path
 from textwrap import wrap
@@ -25,11 +27,21 @@ PANEL = (6.4, 4.4)  # inches
 RADII = (9, 17, 27, 40, 56)  # points between a mark and its label, nearest first
 DIRECTIONS = 12
 LONGEST_LABEL, LONGEST_LINE = 28, 52  # characters
+CHINESE_FONTS = ("Noto Sans CJK SC", "Noto Sans SC", "Microsoft YaHei", "PingFang SC", "WenQuanYi Zen Hei", "SimHei")
 STYLE = {
     "figure.facecolor": "white", "axes.facecolor": "white", "savefig.facecolor": "white", "font.size": 10,
     "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 10,
     "svg.hashsalt": "espalier",
 }  # fmt: skip
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Within it figures are drawn and saved in the style of all plots."""
+    import matplotlib
+
+    with matplotlib.rc_context(STYLE | {"font.family": ["DejaVu Sans", *_chinese_fonts()]}):
+        yield
 
 
 def canvas(panels: int = 1) -> tuple["Figure", list["Axes"]]:
@@ -44,17 +56,24 @@ def column(heights: Sequence[float]) -> tuple["Figure", list["Axes"]]:
 
 
 def _panels(columns: int, heights: Sequence[float], panels: int) -> tuple["Figure", list["Axes"]]:
-    import matplotlib
     from matplotlib.figure import Figure  # without pyplot: no window system, no global state
 
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(PANEL[0] * columns, sum(heights)), layout="constrained")
-        grid = figure.add_gridspec(len(heights), columns, height_ratios=heights)
-        axes = [figure.add_subplot(grid[at // columns, at % columns]) for at in range(panels)]
+    figure = Figure(figsize=(PANEL[0] * columns, sum(heights)), layout="constrained")
+    grid = figure.add_gridspec(len(heights), columns, height_ratios=heights)
+    axes = [figure.add_subplot(grid[at // columns, at % columns]) for at in range(panels)]
     for panel in axes:
         panel.grid(alpha=0.25, linewidth=0.6)
         panel.set_axisbelow(True)
     return figure, axes
+
+
+@cache
+def _chinese_fonts() -> list[str]:
+    """Of the fonts that have Chinese letters those that this machine has; names of models may need one."""
+    from matplotlib.font_manager import get_font_names
+
+    known = set(get_font_names())
+    return [name for name in CHINESE_FONTS if name in known]
 
 
 def look(at: int) -> dict:
@@ -81,6 +100,17 @@ def points(axes: "Axes", across: Sequence, up: Sequence, **options) -> None:
 def shorten(name: str) -> str:
     """A name that fits a plot: the end of a long path or id, which tells more than its beginning."""
     return name if len(name) <= LONGEST_LABEL else f"…{name[1 - LONGEST_LABEL :]}"
+
+
+def logarithmic(axes: "Axes", side: str) -> None:
+    """Makes the side, `x` or `y`, logarithmic, its numbers written out: 1, 2, 5, 10, 20."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    axes.set(**{f"{side}scale": "log"})
+    axis = axes.xaxis if side == "x" else axes.yaxis
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(NullFormatter())
 
 
 def two_lines(label: str, told: str) -> str:
@@ -127,17 +157,14 @@ def place_labels(axes: "Axes", labels: Sequence[tuple[float, float, str]]) -> No
 
 
 def save(figure: "Figure", files: Sequence[Path]) -> None:
-    """Writes the figure to each file in the format of its name, whole or not at all; the same figure, the same bytes."""
-    import matplotlib
-
-    with matplotlib.rc_context(STYLE):
-        figure.draw_without_rendering()
-        figure.set_layout_engine("none")  # laid out once for all formats
-        for file in files:
-            kind = file.suffix.removeprefix(".")
-            undated = {"metadata": {"Date": None}} if kind == "svg" else {}
-            with new_file(file) as temporary:
-                figure.savefig(temporary, format=kind, dpi=DOTS_PER_INCH, **undated)
+    """Writes the figure to files, each in the format of its name and whole or not at all; the same bytes every time."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # laid out once for all formats
+    for file in files:
+        kind = file.suffix.removeprefix(".")
+        undated = {"metadata": {"Date": None}} if kind == "svg" else {}
+        with new_file(file) as temporary:
+            figure.savefig(temporary, format=kind, dpi=DOTS_PER_INCH, **undated)
 
 
 def _values(points: Sequence) -> list[float]:

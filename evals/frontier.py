@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from math import sqrt
 from typing import TYPE_CHECKING
 
-from evals.canvas import canvas, legend, look, place_labels, points, shorten
+from evals.canvas import canvas, legend, logarithmic, look, place_labels, points, shorten
 from evals.headings import title
 from evals.lineage import lineage, point_label
 from evals.measurement import Measurement
@@ -108,7 +108,7 @@ def _draw(axes: "Axes", cost: Cost, quality: Quality, lines: dict[str, str]) -> 
     axes.set(xlabel=cost.label, ylabel=quality.label)
     across = [spot[0] for spot in spots] + [cost.forecasts[name].value for name in lines if name in cost.forecasts]
     if max(across) > WIDE * min(across) > 0:
-        axes.set_xscale("log")
+        logarithmic(axes, "x")
 
 
 def _qualities(document: dict) -> list[Quality]:

@@ -1,4 +1,4 @@
-"""What a result is called in a table or on an axis: its task, its metric, and whatever else tells it from the others."""
+"""What a result is called in a table or on an axis: its task, its metric, and what else tells it from the others."""
 
 import re
 from collections import defaultdict

@@ -11,7 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evals.canvas import save
+from evals.canvas import save, style
 from models.errors import RequestError
 
 if TYPE_CHECKING:
@@ -77,12 +77,12 @@ def draw_all(document: dict, folder: Path) -> Drawn:
     for known in plots():
         files = [folder / f"{known.name}.{suffix}" for suffix in FORMATS]
         try:
-            figure = known.draw(document)
+            with style():
+                save(known.draw(document), files)
         except Undrawable as reason:
             drawn.missing[known.name] = str(reason)
             for file in files:
                 file.unlink(missing_ok=True)  # of an earlier report
             continue
-        save(figure, files)
         drawn.made[known.name] = known.caption
     return drawn

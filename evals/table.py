@@ -1,11 +1,10 @@
-"""A results document as Markdown: for each group of metrics its numbers, each with its spread, then how they compare."""
+"""A results document as Markdown: for each group of metrics its numbers with their spread, and how they compare."""
 
 from collections.abc import Sequence
 
 from tabulate import tabulate
 
-from evals.headings import LEFT_OUT, headings, title
-from evals.measurement import format_value
+from evals.headings import LEFT_OUT, headings, split, title
 from evals.results import Result
 from evals.statistics import verdict
 
@@ -42,12 +41,13 @@ def in_words(result: Result) -> str:
     Where there is a test it must agree with the interval; one that does not survive Holm's correction is said to differ
     alone, and to be within noise among all tasks.
     """
-    if not result.measurement.metric.split("[")[0].endswith(DIFFERENCES):
+    metric, _ = split(result.measurement.metric)
+    if not metric.endswith(DIFFERENCES):
         return ""
     words = verdict(result.measurement.interval, result.neutral)
     if words not in SPEED_VERDICTS:
         return words
-    if result.measurement.metric.split("[")[0].endswith("_speedup"):
+    if metric.endswith("_speedup"):
         words = SPEED_VERDICTS[words]
     test = result.test
     if test is None or test.p is None:
@@ -96,6 +96,13 @@ def _comparisons(results: Sequence[Result]) -> str:
 
 
 def _against(results: Sequence[Result]) -> str:
+    whole = [result for result in results if result.test is None or not split(result.measurement.metric)[1]]
+    left_out = len(results) - len(whole)
+    told = f"\n\nIn results.json: {left_out} more differences, by class or group." if left_out else ""
+    return _differences(whole) + told
+
+
+def _differences(results: Sequence[Result]) -> str:
     named = headings(results)
     figures, models = list(dict.fromkeys(named)), list(dict.fromkeys(result.model for result in results))
     tested = any(result.test for result in results)
@@ -119,8 +126,8 @@ def _test(result: Result) -> list[str]:
     test = result.test
     if test is None:
         return ["", "", "", ""]
-    smallest = test.smallest_difference
-    shown = "" if smallest is None else format_value(smallest, result.measurement.unit)
+    smallest, unit = test.smallest_difference, result.measurement.unit
+    shown = "" if smallest is None else f"{smallest:.2g}{f' {unit}' if unit else ''}"
     return [test.name, p_value(test.p), p_value(test.p_holm), shown]
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from math import exp, log
 from typing import TYPE_CHECKING
 
-from evals.canvas import canvas, legend, look, points, shorten, two_lines
+from evals.canvas import canvas, legend, logarithmic, look, points, shorten, two_lines
 from evals.headings import facts
 from evals.measurement import Measurement
 from evals.plotting import Undrawable, plot
@@ -41,8 +41,6 @@ def _swept(result: Result) -> list[dict]:
 
 
 def _draw(axes: "Axes", members: Sequence[Result]) -> None:
-    from matplotlib.ticker import LogLocator, NullFormatter
-
     protocol = members[0].measurement.protocol
     unit = protocol["y"].split(" ", 1)[0]
     factor, shown = SCALES.get(unit, (1, unit))
@@ -50,21 +48,24 @@ def _draw(axes: "Axes", members: Sequence[Result]) -> None:
         swept = _swept(result)
         sizes, costs = [point["x"] for point in swept], [_cost(point, factor) for point in swept]
         fitted = result.measurement
-        told = f"exponent {fitted.value:.2f}"
+        told = f"exponent {_plain(fitted.value)}"
         if fitted.interval:
-            told += f" ({fitted.interval[0]:.2f} to {fitted.interval[1]:.2f})"
+            told += f" ({_plain(fitted.interval[0])} to {_plain(fitted.interval[1])})"
         points(axes, sizes, costs, label=f"{shorten(result.model)}\n{told}", linestyle="none", **look(at))
         middle = exp(sum(log(cost.value) for cost in costs) / len(costs))
         centre = exp(sum(map(log, sizes)) / len(sizes))
         axes.plot(
             sizes, [middle * (size / centre) ** fitted.value for size in sizes], color=look(at)["color"], linewidth=1
         )
-    axes.set(xscale="log", yscale="log", ylabel=protocol["y"].replace(unit, shown, 1))
+    axes.set_ylabel(protocol["y"].replace(unit, shown, 1))
     axes.set_xlabel(two_lines(protocol["x"], facts(protocol, TOLD)))
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axis.set_major_formatter("{x:g}")
-        axis.set_minor_formatter(NullFormatter())
+    logarithmic(axes, "x")
+    logarithmic(axes, "y")
+
+
+def _plain(number: float) -> str:
+    """Two decimals, and no minus before a zero."""
+    return f"{round(number, 2) + 0.0:.2f}"
 
 
 def _cost(point: dict, factor: float) -> Measurement:

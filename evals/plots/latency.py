@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from evals.canvas import LINES, canvas, legend, look, shorten, two_lines
+from evals.canvas import LINES, canvas, legend, logarithmic, look, shorten, two_lines
 from evals.headings import facts, title
 from evals.plotting import Undrawable, plot
 from evals.results import Result
@@ -48,5 +48,5 @@ def _draw(axes: "Axes", by_model: dict[str, Sequence[float]]) -> None:
         axes.step([ordered[0], *ordered], [0, *shares], where="post", label=shorten(model), **style)
     every = [value for values in by_model.values() for value in values]
     if max(every) > LONG_TAIL * min(every) > 0:
-        axes.set_xscale("log")
+        logarithmic(axes, "x")
     axes.set_ylim(0, 103)

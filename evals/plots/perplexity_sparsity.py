@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from evals.canvas import canvas, legend, look, points, shorten
+from evals.canvas import canvas, legend, logarithmic, look, points, shorten
 from evals.headings import facts, title
 from evals.lineage import Pruned, amounts, lineage
 from evals.plotting import Undrawable, plot
@@ -78,7 +78,7 @@ def _draw(axes: "Axes", results: Sequence[Result], models: dict[str, Pruned]) ->
         points(axes, [0], [result.measurement], color=DENSE, marker="o")
     values = [result.measurement.value for result in results]
     if max(values) > WIDE * min(values) > 0:
-        axes.set_yscale("log")
+        logarithmic(axes, "y")
     first = results[0].measurement
     name = title(first.metric)
     axes.set(

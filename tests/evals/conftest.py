@@ -34,9 +34,9 @@ def evaluate_offline(tmp_path_factory):
 
 
 def make_study(
-    methods=("wanda", "magnitude"), dense="dense", length=512, text="aaaa", dtype="float32", task="bbbb", cpu="Some CPU",
-    groups=("perplexity", "tasks", "speed", "memory", "growth"), revision="sha256:1", vocabulary=320, tokens="cccc",
-    protocol="gptq",
+    methods=("wanda", "magnitude"), dense="dense", length=512, text="aaaa", dtype="float32", task="bbbb",
+    cpu="Some CPU", groups=("perplexity", "tasks", "speed", "memory", "growth"), revision="sha256:1", vocabulary=320,
+    tokens="cccc", protocol="gptq",
 ):  # fmt: skip
     perplexity = {"name": protocol, "text": "prose", "text_sha256": text, "length": length, "tokens_sha256": tokens}
     place = {"perplexity": perplexity | {"dtype": dtype}, "speed": SPEED | {"dtype": dtype}, "task_sha256": task}

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from evals.canvas import canvas, look, place_labels
 from evals.csv_file import as_csv
 from evals.frontier import front
-from evals.headings import headings
+from evals.headings import headings, title
 from evals.lineage import lineage, recipe_name
 from evals.measurement import Measurement
 from evals.plots.growth import growth
@@ -26,8 +26,8 @@ from evals.plots.quality_speed import quality_speed
 from evals.plots.tasks import tasks
 from evals.plotting import Undrawable
 from evals.report import write_report
-from evals.results import Result, write_results
-from evals.table import markdown
+from evals.results import PairedTest, Result, write_results
+from evals.table import in_words, markdown
 from models.errors import RequestError
 
 PLOTS = ("growth", "latency", "perplexity_sparsity", "quality_bytes", "quality_speed", "tasks")
@@ -106,7 +106,7 @@ def test_the_report_names_noise_tests_and_power(study):
     text = markdown(study())
     line = next(line for line in text.splitlines() if line.startswith("| wanda-30") and "sst2: accuracy diff" in line)
     cells = [cell.strip() for cell in line.strip("|").split("|")]
-    assert cells[2:] == ["-0.100 (-0.110 to -0.090)", "lower", "McNemar, exact", "0.002", "0.004", "0.0400"]
+    assert cells[2:] == ["-0.100 (-0.110 to -0.090)", "lower", "McNemar, exact", "0.002", "0.004", "0.04"]
     assert "lower alone, within noise among all tasks" in text  # squad, whose p does not survive Holm's correction
     assert "1.010 times (0.970 to 1.050), within noise" in text
     assert "Against `dense`:" in text
@@ -247,6 +247,30 @@ def test_headings_tell_apart_what_one_model_has_twice():
     assert headings([result(**short), result(**long)]) == ["TTFT (batch 1)", "TTFT (batch 8)"]
     assert headings([result(**short)]) == ["TTFT"]
     assert headings([result(**short, task="sst2")]) == ["sst2: TTFT"]
+
+
+@pytest.mark.parametrize(
+    ("metric", "shown"),
+    [
+        ("f1[positive]_difference", "F1 difference (positive)"),
+        ("decode_speedup[batch=8]", "decode speedup (batch 8)"),
+        ("nonzero_parameters", "non-zero parameters"),
+        ("accuracy[Sci/Tech]", "accuracy (Sci/Tech)"),
+    ],
+)
+def test_a_figure_is_titled_with_the_part_it_is_of(metric, shown):
+    assert title(metric, first=False) == shown
+
+
+def test_differences_by_class_are_counted_but_not_listed(study):
+    document = study()
+    told = {"name": "qa", "task": "sst2"}
+    parts = [Measurement(f"f1[{at}]_difference", 0.1, "", (0.05, 0.2), protocol=told) for at in range(3)]
+    test = PairedTest("paired bootstrap", 0.01, 0.1)
+    document["results"] += [Result("wanda-30", "tasks", part, "dense", test).as_dict() for part in parts]
+    report = markdown(document)
+    assert "F1 difference (0)" not in report and "In results.json: 3 more differences" in report
+    assert in_words(Result("wanda-30", "tasks", parts[0], "dense", test)) == "higher"
 
 
 def test_a_recipe_is_named_by_what_is_not_usual():

@@ -16,8 +16,8 @@ import evaluate
 class Mine(evaluate.Metric):
     def _info(self):
         kind = datasets.Value({kind!r})
-        features = {{"predictions": kind, "references": {references}}}
-        return evaluate.MetricInfo(description="", citation="", inputs_description="", features=datasets.Features(features))
+        features = datasets.Features({{"predictions": kind, "references": {references}}})
+        return evaluate.MetricInfo(description="", citation="", inputs_description="", features=features)
 
     def _compute(self, predictions, references{more}):
         hits = [{hit} for p, r in zip(predictions, references)]
