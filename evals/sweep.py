@@ -6,8 +6,12 @@ what else a killed process left is gone on with, or made again.
 """
 
 import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import TextIO
 
 from evals import engines
@@ -55,14 +59,12 @@ def sweep(
     plan = make_plan(request, resume, command)
     with contextlib.closing(engines.find(engine)(workers=workers, address=address, device=request.device)) as runner:
         refuse_disturbed(plan.metrics, runner.alone)
-        was_there = request.out.exists()
-        with Board([planned.cell for planned in plan.planned], stream) as board:
+        with _own_folder(request.out), Board([planned.cell for planned in plan.planned], stream) as board:
             run = CellRun(plan, runner, board)
             try:
                 run.run()
             except BaseException as error:
                 run.cancel()
-                _remove_empty(request, was_there)
                 if not isinstance(error, KeyboardInterrupt):
                     raise
                 raise EspalierError(
@@ -76,11 +78,31 @@ def sweep(
     return Swept(document, write_report(whole, request.out) if whole else None)
 
 
-def _remove_empty(request: Request, was_there: bool) -> None:
-    folders = [request.out / CELLS, request.out / MODELS] + ([] if was_there else [request.out])
-    for folder in folders:
-        with contextlib.suppress(OSError):  # it is not empty, or not there
-            folder.rmdir()
+@contextlib.contextmanager
+def _own_folder(out: Path) -> Iterator[None]:
+    """The sweep's folder, for this process alone; what is empty of it goes if the sweep fails."""
+    was_there = out.exists()
+    out.mkdir(parents=True, exist_ok=True)
+    lock = os.open(out, os.O_RDONLY)
+    try:
+        _lock(lock, out)
+        yield
+    except BaseException:
+        for folder in (out / CELLS, out / MODELS, *(() if was_there else (out,))):
+            with contextlib.suppress(OSError):  # it is not empty, or not there
+                folder.rmdir()
+        raise
+    finally:
+        os.close(lock)
+
+
+def _lock(folder: int, out: Path) -> None:
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)  # it falls with this process, however that ends
+    except BlockingIOError:
+        raise RequestError(f"Another sweep is at work in {out}: wait for it, or choose another folder.") from None
+    except OSError:
+        pass  # a file system without locks
 
 
 def _document(request: Request, plan: Plan, run: CellRun, engine: str, command: str) -> dict:
