@@ -1,6 +1,7 @@
 """One run: models, metrics, tasks and a text in; a validated results document out, as results.json and a report."""
 
 import os
+import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
@@ -13,6 +14,7 @@ from evals.data import load_text
 from evals.environment import environment
 from evals.finished import Finished
 from evals.harness_export import export
+from evals.hub_metrics import hub_metric, hub_results, is_hub_metric
 from evals.results import FILE_NAME, SCHEMA_VERSION, Result, validate, write_results
 from evals.table import markdown
 from evals.task import Task
@@ -51,17 +53,24 @@ def evaluate_models(
     `seed` is that of the bootstrap. Answers are kept in the `cache`: a file, `default`, or None. `options` are
     `protocol`, `length` and `stride` of the perplexity.
 
-    With `out`, results.json, report.md, and the files of lm-evaluation-harness with all samples are written there at the end; a folder that holds results is
-    refused at the beginning, and one of a run that was cut off is gone on with. Raises RequestError for every mistake
-    in the request, before any measuring and with nothing written.
+    With `out`, results.json, report.md, and the files of lm-evaluation-harness with all samples are written there at
+    the end; a folder that holds results is refused at the beginning, and one of a run that was cut off is gone on with.
+    Raises RequestError for every mistake in the request, before any measuring and with nothing written.
     """
+    began = time.monotonic()
     out = Path(out) if out is not None else None
     if out is not None:
         refuse_taken(out)
-    chosen, chosen_tasks, source = choose(metrics, tasks, source, limit, columns)
+    hub = [name for name in metrics or () if is_hub_metric(name)]
+    own = None if metrics is None else [name for name in metrics if name not in hub]
+    if hub and not tasks:
+        raise RequestError(f"{hub[0]} measures answers to tasks: name some by --tasks.")
+    chosen, chosen_tasks, source = choose(own if own or not hub else None, tasks, source, limit, columns)
+    for name in hub:
+        hub_metric(name)  # tells at once if it cannot be had
     text = load_text(data)
     contenders = Contenders(models, device, dtype, max(metric.models_at_once for metric in chosen))
-    names = [metric.name for metric in chosen]
+    names = [*(metric.name for metric in chosen), *hub]
     created = datetime.now(timezone.utc).isoformat(timespec="seconds")
     settings = {
         "metrics": names,
@@ -92,6 +101,8 @@ def evaluate_models(
                     finished.keep(metric.name, *known)
             results += known[0]
             notes += known[1]
+        for name in hub:
+            results += hub_results(name, trial.samples, contenders.baseline, notes, seed, silent)
     finally:
         if answers is not None:
             answers.close()
@@ -104,6 +115,7 @@ def evaluate_models(
         "models": [contenders.record(name) for name in contenders.names],
         "results": [result.as_dict() for result in with_holm(results)],
         "notes": notes,
+        "seconds": round(time.monotonic() - began, 1),
     }
     validate(document, FILE_NAME)
     if out is not None:

@@ -1,5 +1,7 @@
 """One metric over its tasks: every model answers, every answer is judged, and each model is compared with the first."""
 
+import hashlib
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -61,6 +63,7 @@ def run_tasks(
             found[model, name] = trial.samples[model, name] = samples
     for name, task in tasks.items():
         told = {"name": metric, "task": name, "task_sha256": task.digest, "rows": len(rows[name])} | protocol(task)
+        told["rows_sha256"] = hashlib.sha256(json.dumps(rows[name], sort_keys=True).encode()).hexdigest()[:16]
         if cluster := task.options.get("cluster"):
             told["cluster"] = cluster
         for figure in figures(task):

@@ -19,11 +19,16 @@ def grammar(trial: Trial) -> Iterator[Result]:
     yield from run_tasks(trial, "grammar", figures, answer, judge, lambda task, row: task.field(row, task.option("good")))
 
 
-def answer(respondent: Respondent, task: Task, rows: Sequence[Row], progress: Progress) -> list[list[float]]:
+def answer(respondent: Respondent, task: Task, rows: Sequence[Row], progress: Progress) -> list[list[dict]]:
     """The log-likelihoods of both sentences of every row, whole, behind the token that a text begins with."""
     sides = [task.option("good"), task.option("bad")]
-    values = respondent.whole_texts([task.field(row, side) for row in rows for side in sides], progress)
-    return [values[at : at + 2] for at in range(0, len(values), 2)]
+    asked = [task.field(row, side) for row in rows for side in sides]
+    values = respondent.whole_texts(asked, progress)
+    answers = []
+    for at in range(0, len(asked), 2):
+        pair = zip(asked[at : at + 2], values[at : at + 2], strict=True)
+        answers.append([{"choice": text, "log_likelihood": value} for text, value in pair])
+    return answers
 
 
 def figures(task: Task) -> list[Figure]:
@@ -31,7 +36,7 @@ def figures(task: Task) -> list[Figure]:
     return [Figure("accuracy"), *(Figure(f"accuracy[{group}]") for group in task.options.get("groups", ()))]
 
 
-def judge(task: Task, row: Row, given: list[float]) -> dict[str, list[float]]:
+def judge(task: Task, row: Row, given: list[dict]) -> dict[str, list[float]]:
     """Whether the good sentence is the likelier one; a tie is wrong (Warstadt et al. 2020, section 3)."""
-    hit = [float(given[0] > given[1])]
+    hit = [float(given[0]["log_likelihood"] > given[1]["log_likelihood"])]
     return {"accuracy": hit, f"accuracy[{row.get(task.options.get('group', ''))}]": hit}

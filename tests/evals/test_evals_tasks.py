@@ -261,3 +261,26 @@ def test_rows_of_one_passage_are_one_sample_to_the_interval(tmp_path, tiny_folde
     assert paged["protocol"]["cluster"] == "page" and "cluster" not in alone["protocol"]
     difference = found[models[1], "paged", "accuracy_difference"]
     assert difference["test"]["name"] == "paired bootstrap"
+
+
+def test_a_metric_of_evaluate_is_measured_on_the_answers(tmp_path, tiny_folder):
+    (tmp_path / "espalier_twice").mkdir()
+    (tmp_path / "espalier_twice" / "espalier_twice.py").write_text(
+        "import datasets\nimport evaluate\n\n\nclass Twice(evaluate.Metric):\n"
+        "    def _info(self):\n"
+        "        features = {'predictions': datasets.Value('int32'), 'references': datasets.Value('int32')}\n"
+        "        return evaluate.MetricInfo(description='', citation='', features=datasets.Features(features))\n\n"
+        "    def _compute(self, predictions, references):\n"
+        "        hits = sum(p == r for p, r in zip(predictions, references))\n"
+        "        return {'twice': 2.0 * hits / len(predictions)}\n"
+    )
+    path = tmp_path / "mine.csv"
+    path.write_text("text,label\n" + "".join(f"a tree {at},{'good' if at % 2 else 'bad'}\n" for at in range(6)))
+    metric = f"evaluate:{tmp_path / 'espalier_twice'}"
+    models = [str(tiny_folder(seed=seed)) for seed in (1, 2)]
+    document = evaluate_models(models, metrics=["classification", metric], tasks=[str(path)], dtype="float32")
+    found = {(entry["model"], entry["metric"]): entry for entry in document["results"]}
+    assert found[models[0], "twice"]["value"] == pytest.approx(2 * found[models[0], "accuracy"]["value"])
+    assert found[models[1], "twice_difference"]["baseline"] == models[0]
+    with pytest.raises(RequestError, match="name some by --tasks"):
+        evaluate_models(models, metrics=[metric])

@@ -11,7 +11,9 @@ from models import Loaded
 from models.progress import silent
 
 WORDS = ["The tree", "A gardener", "Café crème", "no one", "cuts", "is", "grows", "the branches", "away", "花园"]
-TASK = Task("own", "", "grammar", {}, "{good}", options={"good": "good", "bad": "bad", "group": "term", "groups": ["one"]})
+TASK = Task(
+    "own", "", "grammar", {}, "{good}", options={"good": "good", "bad": "bad", "group": "term", "groups": ["one"]}
+)
 
 
 @pytest.fixture(scope="module")
@@ -21,11 +23,11 @@ def loaded(tiny_model, tiny_tokenizer):
 
 def some_pairs(count: int) -> list[dict]:
     draw = np.random.default_rng(1)
-    sentence = lambda: " ".join(draw.choice(WORDS, size=draw.integers(1, 8))) + "."  # noqa: E731
+    sentence = lambda: " ".join(draw.choice(WORDS, size=draw.integers(1, 8))) + "."
     return [{"good": sentence(), "bad": sentence(), "term": "one" if at % 3 else "two"} for at in range(count)]
 
 
-def answers(loaded, rows: list[dict]) -> list[list[float]]:
+def answers(loaded, rows: list[dict]) -> list[list[dict]]:
     respondent = Respondent("model", loaded.tokenizer, loaded.model.config, "", lambda: loaded)
     return answer(respondent, TASK, rows, silent)
 
@@ -41,7 +43,9 @@ def test_the_good_sentence_is_the_likelier_one_by_a_plain_sum(loaded):
     assert loaded.tokenizer(rows[0]["good"])["input_ids"][0] == loaded.tokenizer.bos_token_id
     given = answers(loaded, rows)
     plain = [[whole_sentence(loaded, row[side]) for side in ("good", "bad")] for row in rows]
-    assert np.array(given) == pytest.approx(np.array(plain), abs=1e-3)
+    found = [[side["log_likelihood"] for side in each] for each in given]
+    assert np.array(found) == pytest.approx(np.array(plain), abs=1e-3)
+    assert [side["choice"] for side in given[0]] == [rows[0]["good"], rows[0]["bad"]]
     hits = [judge(TASK, row, each)["accuracy"] for row, each in zip(rows, given, strict=True)]
     assert hits == [[float(good > bad)] for good, bad in plain] and 0 < np.sum(hits) < 40
 
