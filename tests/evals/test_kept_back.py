@@ -34,7 +34,9 @@ def source(tmp_path):
         asked = [{"id": f"{at} {part} {n}", "question": f" What, {n}?", "answers": answers} for n in range(2)]
         return {"context": f"In {at} the\nwall  was built. {part}", "qas": asked}
 
-    articles = [{"title": f"Article {at}", "paragraphs": [paragraph(at, part) for part in range(2)]} for at in range(40)]
+    articles = [
+        {"title": f"Article {at}", "paragraphs": [paragraph(at, part) for part in range(2)]} for at in range(40)
+    ]
     write(tmp_path / "squad/dev-v1.1.json.gz", json.dumps({"data": articles}))
     return tmp_path
 

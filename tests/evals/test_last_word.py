@@ -31,9 +31,7 @@ def measured(model, tokenizer, passages) -> dict:
     loaded = Loaded(model, tokenizer, None)
     respondent = Respondent("model", tokenizer, loaded.model.config, "", lambda: loaded)
     rows = [{"text": passage} for passage in passages]
-    judged = [
-        judge(TASK, row, given) for row, given in zip(rows, answer(respondent, TASK, rows, silent), strict=True)
-    ]
+    judged = [judge(TASK, row, given) for row, given in zip(rows, answer(respondent, TASK, rows, silent), strict=True)]
     return {figure.name: estimate(figure, np.array([each[figure.name] for each in judged])) for figure in figures(TASK)}
 
 

@@ -45,7 +45,9 @@ def source(tmp_path_factory):
         write(f"reviews_uci/{name}_labelled.txt", "".join(f"{text}\t{at % 2}\n" for text in kept_back))
     paragraph = {
         "context": "The wall is old.",
-        "qas": [{"id": str(at), "question": f"What is old, {at}?", "answers": [{"text": "The wall"}]} for at in range(3)],
+        "qas": [
+            {"id": str(at), "question": f"What is old, {at}?", "answers": [{"text": "The wall"}]} for at in range(3)
+        ],
     }
     articles = held_out("article", HELD_OUT_ARTICLES, 2)
     write(
