@@ -15,6 +15,7 @@ from models.progress import Progress
 from models.quiet import quiet_transformers
 from training.corpus import Corpus
 from training.loop import Progression, TrainingConfig, Window, train
+from training.loss_plot import require_matplotlib
 from training.mixture import Mixture, mixed_examples
 from training.packing import Encoded, encode_example, pack
 from training.pretrain import run_record, save_trained, whole_windows
@@ -37,6 +38,7 @@ def finetune(
     `facts` go into `training.json` with the mixture and its counts.
     """
     refuse_existing(out)
+    require_matplotlib()
     history = read_json(pretrained / "training.json")
     model = load_pretrained(pretrained, device)
     windows, counts = mixed_windows(root, corpus, config, mixture)

@@ -48,6 +48,8 @@ def add_to(stages):
 
 def run(options) -> None:
     """`finetune`, with the options parsed."""
+    from accelerate import PartialState
+
     from models.progress import terminal_bar
     from training.corpus import Corpus
     from training.finetune import finetune
@@ -68,4 +70,5 @@ def run(options) -> None:
         facts = {"search": trials}
         print(f"{study}: the best of {len(trials)} trials has a learning rate of {config.learning_rate:.3g}, {mixture}")
     record = finetune(options.model, corpus, options.source, options.out, config, mixture, device, progress, facts)
-    print(f"{options.out}: loss {record.losses[-1][1]:.3f} nats a weighted token after {record.step} steps")
+    if PartialState().is_main_process:
+        print(f"{options.out}: loss {record.losses[-1][1]:.3f} nats a weighted token after {record.step} steps")
