@@ -87,6 +87,7 @@ def together(first: dict, second: dict) -> dict:
     return second | {
         "settings": second["settings"] | {"data": [run["settings"]["data"] for run in (first, second)]},
         "results": first["results"] + second["results"],
+        "seconds": first["seconds"] + second["seconds"],
         "notes": list(dict.fromkeys(first["notes"] + second["notes"])),
     }
 
