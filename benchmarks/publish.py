@@ -19,7 +19,7 @@ from benchmarks.publishing import embedded, harness, page, pruned, registered
 from models.errors import RequestError
 from models.files import write_text
 
-PAGES = (ROOT / "README.md", ROOT / "models" / "embedded" / "README.md")
+PAGES = (ROOT / "README.md", ROOT / "models" / "embedded" / "README.md", ROOT / "evals" / "README.md")
 BLOCK = re.compile(r"(<!-- begin: ([\w-]+) -->\n).*?(<!-- end: \2 -->)", re.DOTALL)
 BLOCKS = {
     function.__name__.replace("_", "-"): function

@@ -14,7 +14,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The arguments; nothing here imports torch."""
     parser = Parser(prog="python -m evals", description="Measure language models, each number with its spread.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    metrics = "\n".join(f"  {name:12s}{registry.summary(name)}" for name in registry.names())
+    metrics = "\n".join(f"  {name:16s}{registry.summary(name)}" for name in registry.names())
     run = commands.add_parser(
         "run",
         help="measure models and compare each with the first",

@@ -203,7 +203,7 @@ def test_help_lists_every_metric_with_its_summary(main):
     code, printed, _ = main("run", "--help")
     assert code == 0
     for name in registry.names():
-        assert registry.summary(name) and f"{name:12s}{registry.summary(name)}" in printed
+        assert registry.summary(name) and f"{name:16s}{registry.summary(name)}" in printed
 
 
 def test_every_file_in_the_metrics_folder_is_a_metric():
