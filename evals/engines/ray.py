@@ -12,7 +12,7 @@ import queue
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -57,9 +57,7 @@ class RayTasks:
         share = sum(node["CPU"] for node in nodes) // self.workers
         self._threads = max(1, int(min(share, *(node["CPU"] for node in nodes))))
         self.alone = all(node["CPU"] < 2 * self._threads for node in nodes)
-        for module in (sys.modules[__name__], cell_process):  # the machines have the packages only once they are sent
-            self._ray.cloudpickle.register_pickle_by_value(module)
-        self._task = self._ray.remote(run_cell).options(
+        self._task = self._ray.remote(carried(self._ray)).options(
             num_cpus=self._threads, num_gpus=1 if cards else 0, max_retries=0
         )
         self._packages = {f"{name}/{path}": self._put(file) for name in PACKAGES for path, file in _code(ROOT / name)}
@@ -111,6 +109,13 @@ class RayTasks:
             with new_file(job.folder / path) as file:
                 results[path].tofile(file)
         return error
+
+
+def carried(ray: ModuleType) -> Callable:
+    """`run_cell`, which is from now on sent with all that it uses: the machines have no package before it has run."""
+    for module in (sys.modules[__name__], cell_process):
+        ray.cloudpickle.register_pickle_by_value(module)
+    return run_cell
 
 
 def run_cell(
