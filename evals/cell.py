@@ -1,8 +1,8 @@
 """The process of one cell of a sweep: prunes a model, measures it beside the dense one, and writes the results.
 
 `python -m evals.cell`, driven by its parent (`evals.cell_process`): a line of JSON in, the request; lines of JSON out,
-`{"fraction": ..., "message": ...}` as it goes and `{"error": one line or null}` at the end. When its input ends, because
-the parent is gone, it ends at once with every process that it started.
+`{"fraction": ..., "message": ...}` as it goes and `{"error": one line or null}` at the end. When its input ends,
+because its parent is gone, it ends at once with every process that it started.
 """
 
 import gc

@@ -1,4 +1,4 @@
-"""A cell's process, seen from outside. Only the standard library is imported: Ray carries this file to other machines."""
+"""A cell's process, seen from outside. Only the standard library is imported: Ray carries this to other machines."""
 
 import contextlib
 import json

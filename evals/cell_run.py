@@ -50,7 +50,8 @@ class CellRun:
         """Ends what runs, and removes what is not whole of it."""
         self._engine.close()
         for name in self._of_state("running"):
-            self._planned[name].folder.discard()
+            whole = self._planned[name].folder.document() is not None
+            self._end(Ended(name, None if whole else "interrupted"))
 
     def _of_state(self, *states: str) -> list[str]:
         return [name for name, standing in self.standings.items() if standing.state in states]
@@ -79,7 +80,8 @@ class CellRun:
             self.standings[ended.name] = Standing("failed", error=error)
             return
         planned.folder.settle()
-        self._board.heading, figure = main_figure(document, planned)
+        heading, figure = main_figure(document, planned)
+        self._board.heading = heading or self._board.heading
         self.standings[ended.name] = Standing("done", figure=figure)
 
     def _seconds_left(self, began: float) -> float | None:

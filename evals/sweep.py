@@ -16,9 +16,9 @@ from typing import TextIO
 
 from evals import engines
 from evals.board import Board
+from evals.cell_run import CellRun
 from evals.report import Report, write_report
 from evals.results import SWEEP, check
-from evals.cell_run import CellRun
 from evals.sweep_plan import CELLS, FILE_NAME, MODELS, Plan, Request, make_plan, refuse_disturbed
 from models.errors import EspalierError, RequestError
 from models.files import write_json
@@ -68,7 +68,7 @@ def sweep(
                 if not isinstance(error, KeyboardInterrupt):
                     raise
                 raise EspalierError(
-                    f"Interrupted: {run.done} of {len(plan.planned)} cells are whole, and of the others nothing is left; "
+                    f"Interrupted: {run.done} of {len(plan.planned)} cells are whole, of the others nothing is left; "
                     "the same command with --resume goes on."
                 ) from None
     document = _document(request, plan, run, engine, command)

@@ -9,6 +9,16 @@ from evals import engines
 from models.command import add_debug
 from models.errors import EspalierError, RequestError
 
+ABOUT = """\
+Prune every MODEL by every method at every sparsity (and pattern, and solver), and measure each beside the dense one,
+in pairs. Every cell is a process of its own: one that fails ends alone, and the exit code is 1 then."""
+NOTES = """\
+With ray the machines need share no disk: models in folders, texts and results travel by content. All must have the
+same Python with the same libraries; a model named by its Hub id is fetched by each machine for itself.
+
+A sweep that was cut off goes on with --resume, which takes no finished cell again; more methods or sparsities may be
+named then."""
+
 
 def add_to(commands):
     """Adds the command to those of `python -m evals`, and returns its parser."""
@@ -16,13 +26,13 @@ def add_to(commands):
     sweep = commands.add_parser(
         "sweep",
         help="prune models by methods at sparsities, measure each, and draw the curves",
-        description="Prune every MODEL by every method at every sparsity (and pattern, and solver), and measure each "
-        "beside\nthe dense one, in pairs. Every cell is a process of its own: one that fails ends alone.",
-        epilog=f"engines:\n{listed}\n\nA sweep that was cut off goes on with --resume, which takes no finished cell "
-        "again; more\nmethods or sparsities may be named then. Exit code 1 if a cell failed.",
+        description=ABOUT,
+        epilog=f"engines:\n{listed}\n\n{NOTES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    sweep.add_argument("models", nargs="+", metavar="MODEL", help="`embedded`, a folder, or a Hub id owner/name[@revision]")
+    sweep.add_argument(
+        "models", nargs="+", metavar="MODEL", help="`embedded`, a folder, or a Hub id owner/name[@revision]"
+    )
     sweep.add_argument("--out", required=True, metavar="DIR", help="folder for the cells, sweep.json and the report")
     sweep.add_argument("--resume", action="store_true", help="go on with the sweep in that folder")
     sweep.add_argument("--keep-models", action="store_true", help="keep the pruned models, in DIR/models")
@@ -37,7 +47,9 @@ def add_to(commands):
 
 def _add_grid(group) -> None:
     group.add_argument("--methods", required=True, metavar="A,B")
-    group.add_argument("--sparsities", default="", metavar="S,T", help="fractions; not needed where all patterns fix one")
+    group.add_argument(
+        "--sparsities", default="", metavar="S,T", help="fractions; not needed where all patterns fix one"
+    )
     group.add_argument("--patterns", default="unstructured", metavar="A,B", help="default: %(default)s")
     group.add_argument("--solvers", default="none", metavar="A,B", help="default: %(default)s")
     group.add_argument("--calibration", default="embedded", metavar="embedded|self|FILE|HUB_DATASET", help="the text")
@@ -46,7 +58,9 @@ def _add_grid(group) -> None:
 
 
 def _add_measuring(group) -> None:
-    group.add_argument("--metrics", default="perplexity", metavar="A,B", help="default: perplexity, and those of the tasks")
+    group.add_argument(
+        "--metrics", default="perplexity", metavar="A,B", help="default: perplexity, and those of the tasks"
+    )
     group.add_argument("--tasks", default="", metavar="A,B", help="tasks by name or file")
     group.add_argument("--source", metavar="DIR", help="folder of the public data sets that tasks name")
     group.add_argument("--limit", type=int, metavar="N", help="at most N rows of every task")
@@ -56,13 +70,17 @@ def _add_measuring(group) -> None:
     group.add_argument("--stride", type=int, metavar="S", help="tokens between two windows of hf-stride")
     group.add_argument("--quick", action="store_true", help="fewer samples: wider intervals, sooner")
     group.add_argument("--seed", type=int, default=0, metavar="N", help="of the calibration windows and the bootstrap")
-    group.add_argument("--cache", default="default", metavar="FILE|none", help="where answers are kept, on every machine")
+    group.add_argument(
+        "--cache", default="default", metavar="FILE|none", help="where answers are kept, on every machine"
+    )
 
 
 def _add_engine(group) -> None:
     group.add_argument("--device", default="auto", metavar="auto|cpu|cuda", help="default: %(default)s")
     group.add_argument("--dtype", default="auto", metavar="auto|float32|bfloat16|float16", help="default: %(default)s")
-    group.add_argument("--engine", default=engines.DEFAULT, metavar="|".join(engines.names()), help="default: %(default)s")
+    group.add_argument(
+        "--engine", default=engines.DEFAULT, metavar="|".join(engines.names()), help="default: %(default)s"
+    )
     group.add_argument("--workers", type=int, metavar="N", help="cells at once (default: local 1, ray one a machine)")
     group.add_argument("--address", metavar="HOST:PORT|auto", help="of a running Ray cluster (default: one is started)")
 

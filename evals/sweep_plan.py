@@ -7,7 +7,9 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from evals import run, task
+import torch
+
+from evals import protocols, run, task
 from evals.cell_folder import CellFolder
 from evals.data import load_text
 from evals.engines import Job
@@ -17,6 +19,7 @@ from evals.inputs import Inputs
 from models.documents import file_documents
 from models.errors import RequestError
 from models.loading import check_folder, load_tokenizer
+from models.policy import choose_device, choose_dtype
 from models.source import WANTED, ModelSource, locate
 from models.weights import tensor_headers
 from pruning.calibration import find_source
@@ -96,6 +99,7 @@ def make_plan(request: Request, resume: bool, command: str) -> Plan:
     grid = replace(request.grid, calibration=_calibration(inputs, request.grid.calibration))
     cells = grid.cells(list(names.values()))
     _check_folder(request.out, resume)
+    _check_choices(request)
     measuring = _measuring(inputs, request, command)
     sources = {name: _checked(model) for model, name in names.items()}
     prints = {
@@ -147,6 +151,15 @@ def _check_folder(out: Path, resume: bool) -> None:
         )
 
 
+def _check_choices(request: Request) -> None:
+    """RequestError for names that no machine knows."""
+    if request.device != "cuda":  # which another machine may have
+        choose_device(request.device)
+    choose_dtype(torch.device("cpu"), request.dtype)
+    if name := request.options.get("protocol"):
+        protocols.find(name)
+
+
 def _measuring(inputs: Inputs, request: Request, command: str) -> _Measuring:
     metrics, tasks, source = run.choose(
         list(request.metrics), request.tasks, request.source, request.limit, request.columns
@@ -155,9 +168,8 @@ def _measuring(inputs: Inputs, request: Request, command: str) -> _Measuring:
     shipped = task.names()
     asked = [name if name in shipped else inputs.add_file(name) for name in request.tasks]
     data = inputs.add_file(request.data) if Path(request.data).expanduser().is_file() else request.data
-    below = None
-    if source is not None:
-        below = inputs.add_folder(source, sorted({file for each in tasks for file in _files(each.data)}))
+    files = sorted({file for each in tasks for file in _files(each.data)})
+    below = inputs.add_folder(source, files) if source is not None and files else None
     cache = request.cache
     if cache is not None:
         cache = "default" if cache == "default" else os.path.abspath(Path(cache).expanduser())
@@ -168,9 +180,7 @@ def _measuring(inputs: Inputs, request: Request, command: str) -> _Measuring:
     }  # fmt: skip
     told = {name: value for name, value in arguments.items() if name not in ("cache", "command")}
     told |= {"data": {"id": text.id, "sha256": text.sha256}, "tasks": {each.name: each.digest for each in tasks}}
-    return _Measuring(
-        arguments, told, [*asked, data, *([below] if below else [])], [metric.name for metric in metrics]
-    )
+    return _Measuring(arguments, told, [*asked, data, *([below] if below else [])], [metric.name for metric in metrics])
 
 
 def _files(data: dict) -> list[str]:

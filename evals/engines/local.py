@@ -8,6 +8,7 @@ from pathlib import Path
 from evals.cell_process import PROGRAM, CellProcess
 from evals.engines import Ended, Job, engine
 from models.errors import RequestError
+from models.policy import choose_device
 
 ROOT = Path(__file__).parents[2]
 
@@ -25,6 +26,7 @@ class Local:
     ):
         if address is not None:
             raise RequestError("--address is of a cluster: leave it away, or use --engine ray.")
+        choose_device(device)
         self.workers = 1 if workers is None else workers
         self.alone = self.workers == 1
         self._program = program

@@ -9,6 +9,7 @@ and says so. A model named by a Hub id is fetched by each machine for itself, fr
 
 import os
 import queue
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -51,6 +52,7 @@ class RayTasks:
             _connect(self._ray, address)
         nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
         if not nodes:
+            self.close()
             raise RequestError("The Ray cluster has no machine with a CPU for tasks: start one with `ray start`.")
         cards = int(sum(node.get("GPU", 0) for node in nodes)) if device != "cpu" else 0
         self.workers = workers or cards or len(nodes)
@@ -64,6 +66,7 @@ class RayTasks:
 
     def submit(self, job: Job) -> None:
         """Sends a job to the cluster, which starts it where there is room."""
+        shutil.rmtree(job.workspace, ignore_errors=True)  # of a killed process of this machine
         inputs = {inside: self._put(file) for inside, file in job.inputs.items()}
         task = self._task.remote(self._packages, inputs, job.request, self._threads, job.keep, self._program)
         self._running[task] = job

@@ -140,7 +140,7 @@ def test_cancelling_writes_nothing(pair, tmp_path):
 
 BAD_REQUESTS = {
     "no model": ([], "required: MODEL"),
-    "unknown command": (["sweep"], "invalid choice"),
+    "unknown command": (["grow"], "invalid choice"),
     "missing folder": (["{dense}", "/no/such/folder"], "There is no folder"),
     "twice the same": (["{dense}", "{dense}"], "named twice"),
     "unknown metric": (["{dense}", "--metrics", "perplexity,beauty"], "Unknown metric 'beauty': use some of"),

@@ -35,7 +35,8 @@ def test_cells_are_the_product_with_each_models_dense_one_first():
 )
 def test_names_are_those_of_files_and_tell_all_cells_apart(methods, sparsities, models):
     cells = Grid(methods, sparsities).cells(models)
-    assert len({cell.name.lower() for cell in cells}) == len(cells) == len(models) * (1 + len(methods) * len(sparsities))
+    names = {cell.name.lower() for cell in cells}
+    assert len(names) == len(cells) == len(models) * (1 + len(methods) * len(sparsities))
     assert all(re.fullmatch(r"[\w.@+-]+", cell.name) for cell in cells)
     assert {(cell.config.method, cell.sparsity) for cell in cells if cell.config} == {
         (method, sparsity) for method in methods for sparsity in sparsities
@@ -92,7 +93,10 @@ def test_inputs_are_named_by_what_tells_them_apart(tmp_path):
     assert [name for name in before if before[name] != after[name]] == ["text.txt"]
 
 
-@given(st.lists(st.lists(st.sampled_from(["a", "b", "a--b", "embedded"]), min_size=1, max_size=3).map("/".join), max_size=6))
+PARTS = st.sampled_from(["a", "b", "a--b", "embedded"])
+
+
+@given(st.lists(st.lists(PARTS, min_size=1, max_size=3).map("/".join), max_size=6))
 def test_two_paths_never_share_a_name_and_none_lies_in_another(paths):
     inputs = Inputs()
     names = {path: inputs.add_file(f"/{path}") for path in paths}
@@ -125,8 +129,13 @@ def test_a_cell_is_whole_with_results_of_the_same_settings(folder, study):
 def test_what_a_killed_process_left_is_gone_on_with_or_goes(folder, study):
     folder.begin(SETTINGS)
     model = folder.workspace / "m_wanda_0.5"
-    for path in (model / "config.json", folder.workspace / ".m.x.tmp-folder" / "config.json", folder.path / "unfinished.json",
-                 folder.path / ".report.md.x.tmp-file", folder.path / "model" / "results_1.json"):  # fmt: skip
+    left = (folder.workspace / ".m.x.tmp-folder" / "config.json", folder.path / ".report.md.x.tmp-file")
+    for path in (
+        model / "config.json",
+        folder.path / "unfinished.json",
+        folder.path / "model" / "results_1.json",
+        *left,
+    ):
         path.parent.mkdir(exist_ok=True)
         path.write_text("{}")
     folder.begin(SETTINGS)
