@@ -105,10 +105,9 @@ def make_plan(request: Request, resume: bool, command: str) -> Plan:
     prints = {
         name: fingerprint(source.folder, source.id, request.dtype, request.device) for name, source in sources.items()
     }
-    of_pruning = [grid.calibration] if grid.calibration != request.grid.calibration else []
     planned = []
     for cell in cells:
-        read = measuring.inputs + (of_pruning if cell.config else [])
+        read = measuring.inputs + ([grid.calibration] if cell.config else [])
         pruning = cell.config.as_dict() if cell.config else None
         keep = request.keep_models and cell.config is not None
         asked = {"name": cell.name, "model": cell.model, "fingerprint": prints[cell.model], "pruning": pruning}

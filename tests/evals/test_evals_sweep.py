@@ -180,6 +180,33 @@ def test_models_and_folders_are_checked_before_anything_is_written(model, killed
     assert {file: file.stat().st_mtime_ns for file in killed[2].rglob("*")} == before
 
 
+def test_cells_read_copies_of_what_was_named_and_nothing_else(model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("calm.txt", "prose.txt"):
+        (tmp_path / name).write_text("The gardener ties the branches to the wall. " * 50)
+    (tmp_path / "moods.jsonl").write_text('{"text": "good", "label": "a"}\n{"text": "bad", "label": "b"}\n')
+    (tmp_path / "sets").mkdir()
+    (tmp_path / "sets" / "rows.csv").write_text("text,label\ngood,a\nbad,b\n")
+    (tmp_path / "sets" / "other.csv").write_text("not named")
+    labels = "data: {file: rows.csv}\nprompt: '{text}'\nlabel: label\nchoices: {a: ' a', b: ' b'}"
+    (tmp_path / "own.yaml").write_text(f"summary: mine\nmetric: classification\n{labels}\n")
+    grid = Grid(["wanda"], [0.5], calibration="calm.txt")
+    tasks = ["moods.jsonl", "own.yaml"]
+    request = Request([str(model)], grid, Path("out"), tasks=tasks, source="sets", data="./prose.txt")
+    dense, pruned = make_plan(request, False, "").planned
+    named = {"prose.txt", "moods.jsonl", "own.yaml", "sets/rows.csv"}
+    assert {name for name in dense.job.inputs if not name.startswith("model/")} == named
+    assert pruned.job.inputs.keys() == dense.job.inputs.keys() | {"calm.txt"}
+    assert {"model/config.json", "model/model.safetensors", "model/tokenizer.json"} < dense.job.inputs.keys()
+    assert pruned.job.request["pruning"]["calibration"] == "calm.txt"
+    asked = pruned.job.request["evaluation"]
+    assert (asked["tasks"], asked["source"], asked["data"]) == (tasks, "sets", "prose.txt")
+    assert all(place.is_absolute() and place.is_file() for place in pruned.job.inputs.values())
+    (tmp_path / "sets" / "rows.csv").write_text("text,label\ngood,a\nbad,b\nfine,a\n")
+    assert make_plan(request, False, "").planned[0].settings != dense.settings
+    assert not (tmp_path / "out").exists()
+
+
 def test_help_does_not_wait_for_torch_and_lists_the_engines(run_cli):
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "evals", "sweep", "--help"], cwd=ROOT, capture_output=True, text=True
