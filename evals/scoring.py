@@ -16,7 +16,8 @@ from models.errors import EspalierError
 from models.progress import Progress, part, silent
 
 BATCH_TOKENS = 2048  # tokens of one forward pass; more of them gain no speed
-LOGIT_BYTES = 128 << 20  # what one batch's logits, and one fp32 copy of a piece of them, may take
+LOGIT_BYTES = 128 << 20  # what one batch's logits may take
+PIECE_BYTES = {"cpu": 4 << 20}  # what an fp32 copy of a piece of them may take: on a CPU it should stay in the cache
 GRAIN = 64  # tokens; windows whose lengths differ by less are padded to one length
 
 
@@ -113,7 +114,7 @@ def next_token_logits(model: PreTrainedModel, ids: torch.Tensor, first: int = 1)
 def position_pieces(logits: torch.Tensor) -> list[slice]:
     """Slices of the positions of logits [B, k, V] so small that an fp32 copy of each is no burden."""
     rows, length, vocabulary = logits.shape
-    step = max(1, LOGIT_BYTES // (4 * rows * vocabulary))
+    step = max(1, PIECE_BYTES.get(logits.device.type, LOGIT_BYTES) // (4 * rows * vocabulary))
     return [slice(start, start + step) for start in range(0, length, step)]
 
 

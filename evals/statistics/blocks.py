@@ -1,7 +1,7 @@
 """The interval of a figure of a text: its windows hang together, so they are drawn in blocks of neighbours.
 
 Two windows of one article are alike, and an interval that takes them for independent is too narrow: on WikiText-2 by
-almost half. Blocks of a tenth of the text keep the dependence within them. So few blocks say little about their own
+almost half. Blocks of a seventh of the text keep the dependence within them. So few blocks say little about their own
 spread, which the studentised bootstrap makes up for as Student's t does for means, and unlike t it heeds skewness.
 How well each of these covers the truth is measured by `benchmarks/interval_coverage.py`.
 """
@@ -12,7 +12,7 @@ from scipy.special import stdtrit
 from evals.statistics.estimates import CONFIDENCE, Estimate, ratio_of_sums
 from evals.statistics.resampling import RESAMPLES
 
-BLOCKS = 10
+BLOCKS = 7
 FEWEST = 8  # samples; with fewer, resamples of one sample alone are no rarity
 
 
@@ -36,7 +36,7 @@ def block_ratio(numerators: np.ndarray, denominators: np.ndarray, seed: int = 0)
     length = block_length(count)
     ratio = float(numerators.sum() / denominators.sum())
     blocks = np.stack([_circular_sums(values, length) for values in (numerators, denominators)])
-    drawn = count // length
+    drawn = _freedom(count / length, length) + 1
     starts = np.random.default_rng(seed).integers(0, count, size=(RESAMPLES, drawn))
     errors = _stderr(blocks, np.asarray(ratio), count / length)
     if errors == 0:
@@ -45,6 +45,15 @@ def block_ratio(numerators: np.ndarray, denominators: np.ndarray, seed: int = 0)
     ratios = np.divide(*resampled.sum(-1))
     half = float(errors) * _quantile(np.abs(ratios - ratio), _stderr(resampled, ratios, drawn), drawn)
     return Estimate(ratio, float(errors), (ratio - half, ratio + half), count)
+
+
+def _freedom(blocks: float, length: int) -> int:
+    """The degrees of freedom of the spread of blocks that begin everywhere and so overlap.
+
+    They are more than those of so many blocks side by side, by up to a half (Meketon and Schmeiser 1984): as many
+    resampled blocks and one tell about as much of their own spread as the text tells of its.
+    """
+    return round((blocks - 1) * 3 * length**2 / (2 * length**2 + 1))
 
 
 def _circular_sums(values: np.ndarray, length: int) -> np.ndarray:

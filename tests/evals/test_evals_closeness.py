@@ -37,7 +37,7 @@ def test_the_divergence_is_scipy_s_and_agreement_that_of_the_likeliest(models, w
 
 def test_large_vocabularies_go_by_pieces_with_the_same_result(models, windows, monkeypatch):
     whole = token_closeness(*models, windows)
-    monkeypatch.setattr(scoring, "LOGIT_BYTES", 4 * 320 * 7)
+    monkeypatch.setitem(scoring.PIECE_BYTES, "cpu", 4 * 320 * 7)
     pieces = token_closeness(*models, windows)
     np.testing.assert_allclose(pieces.kl, whole.kl, rtol=1e-4, atol=1e-7)
     np.testing.assert_array_equal(pieces.agrees, whole.agrees)

@@ -52,7 +52,7 @@ def test_equals_the_textbook_loop(loaded, family, length):
 def test_large_vocabularies_go_by_pieces_with_the_same_result(loaded, monkeypatch):
     subject = loaded()
     whole = score(subject, TEXT).losses
-    monkeypatch.setattr(scoring, "LOGIT_BYTES", 4 * 320 * 7)  # seven positions' logits at a time
+    monkeypatch.setitem(scoring.PIECE_BYTES, "cpu", 4 * 320 * 7)  # seven positions' logits at a time
     np.testing.assert_allclose(score(subject, TEXT).losses, whole, rtol=1e-5, atol=1e-5)
 
 

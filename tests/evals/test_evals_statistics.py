@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import binomtest, norm
 
 from evals import statistics
 from evals.measurement import Measurement
@@ -118,3 +119,104 @@ def test_the_verdict(interval, neutral, words):
 def test_how_a_measurement_is_shown(measurement, short, long):
     assert str(measurement) == short
     assert measurement.with_interval() == long
+
+
+# shares, and tests of two models
+
+
+@given(st.integers(1, 400).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+@settings(max_examples=60, deadline=None)
+def test_wilson_s_interval_is_scipy_s(trial):
+    hits, n = trial
+    estimate = statistics.wilson(hits, n)
+    interval = binomtest(hits, n).proportion_ci(0.95, method="wilson")
+    assert estimate.value == hits / n and estimate.n == n
+    assert estimate.interval == pytest.approx((interval.low, interval.high), abs=1e-12)
+    assert estimate.interval[0] <= estimate.value <= estimate.interval[1]
+    assert estimate.interval[0] < estimate.interval[1]
+
+
+@pytest.mark.parametrize(("hits", "n"), [(1, 0), (-1, 5), (6, 5)])
+def test_no_share_of_impossible_counts(hits, n):
+    with pytest.raises(ValueError, match="hits of"):
+        statistics.wilson(hits, n)
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), max_size=60))
+@settings(max_examples=80, deadline=None)
+def test_mcnemar_is_scipy_s_binomial_test_of_the_disagreements(pairs):
+    first, second = [one for one, _ in pairs], [other for _, other in pairs]
+    gained = sum(other and not one for one, other in pairs)
+    changed = sum(one != other for one, other in pairs)
+    expected = binomtest(gained, changed, 0.5).pvalue if changed else 1.0
+    assert statistics.mcnemar(first, second) == pytest.approx(expected, rel=1e-9)
+    assert statistics.mcnemar(second, first) == statistics.mcnemar(first, second)
+
+
+def test_holm_on_the_printed_example():
+    # Holm's procedure by hand: 4 x 0.005, 3 x 0.01, 2 x 0.03, 1 x 0.04 raised to the one before it
+    corrected = statistics.holm([0.01, 0.04, 0.03, 0.005])
+    assert corrected == pytest.approx([0.03, 0.06, 0.06, 0.02])
+
+
+@given(st.lists(st.floats(0, 1), max_size=12), st.floats(0.001, 0.2))
+@settings(max_examples=80, deadline=None)
+def test_holm_rejects_what_stepping_down_rejects(p_values, level):
+    corrected = statistics.holm(p_values)
+    rejected, left = set(), sorted(range(len(p_values)), key=lambda at: p_values[at])
+    while left and p_values[left[0]] * len(left) <= level:
+        rejected.add(left.pop(0))
+    close = {at for at, p in enumerate(corrected) if abs(p - level) < 1e-12}
+    assert {at for at, p in enumerate(corrected) if p <= level} - close == rejected - close
+    assert all(p <= one <= 1 for p, one in zip(p_values, corrected, strict=True))
+
+
+@pytest.mark.parametrize("power", [0.5, 0.8, 0.95])
+def test_the_smallest_difference_is_shown_with_its_power(power):
+    smallest = statistics.smallest_difference(0.3, power)
+    assert norm.sf(1.959964 - smallest / 0.3) + norm.cdf(-1.959964 - smallest / 0.3) == pytest.approx(power, abs=1e-3)
+
+
+# blocks of neighbours
+
+
+@given(st.lists(st.floats(-5, 5), min_size=1, max_size=40), st.floats(0.01, 100))
+@settings(max_examples=60, deadline=None)
+def test_block_ratios_scale_and_repeat_and_hold_their_value(values, factor):
+    values = np.array(values)
+    sizes = 1.0 + np.arange(len(values)) % 3
+    found, larger = statistics.block_ratio(values, sizes), statistics.block_ratio(values * factor, sizes)
+    assert found == statistics.block_ratio(values, sizes)
+    assert found.value == pytest.approx(values.sum() / sizes.sum())
+    assert larger.value == pytest.approx(found.value * factor, rel=1e-9, abs=1e-12)
+    if len(values) == 1:
+        assert found.interval is None
+    else:
+        assert larger.interval == pytest.approx([end * factor for end in found.interval], rel=1e-6, abs=1e-9)
+        assert found.interval[0] <= found.value <= found.interval[1]
+
+
+def test_few_samples_have_the_t_interval():
+    random = np.random.default_rng(5)
+    values, sizes = random.normal(3, 1, size=7), random.integers(1, 9, size=7)
+    assert statistics.block_ratio(values, sizes) == statistics.ratio_of_sums(values, sizes)
+
+
+def test_the_standard_error_of_independent_samples_is_the_usual_one():
+    random = np.random.default_rng(6)
+    errors = []
+    for _ in range(200):
+        values = random.normal(3, 1, size=60)
+        errors.append(statistics.block_ratio(values, np.ones(60)).stderr / statistics.mean(values).stderr)
+    assert np.sqrt(np.mean(np.square(errors))) == pytest.approx(1, abs=0.05)
+
+
+def test_samples_without_spread_have_none():
+    assert statistics.block_ratio(np.full(30, 2.0), np.full(30, 4.0)) == (0.5, 0.0, (0.5, 0.5), 30)
+
+
+def test_one_odd_sample_among_equals_has_a_finite_interval():
+    values = np.zeros(12)
+    values[3] = 1.0
+    low, high = statistics.block_ratio(values, np.ones(12)).interval
+    assert low < 1 / 12 < high < 1
