@@ -17,6 +17,7 @@ from typing import TextIO
 from evals import engines
 from evals.board import Board
 from evals.cell_run import CellRun
+from evals.plotting import require_matplotlib
 from evals.report import Report, write_report
 from evals.results import SWEEP, check
 from evals.sweep_plan import CELLS, FILE_NAME, MODELS, Plan, Request, make_plan, refuse_disturbed
@@ -56,6 +57,7 @@ def sweep(
     """
     if workers is not None and workers < 1:
         raise RequestError("--workers must be 1 or more.")
+    require_matplotlib()
     plan = make_plan(request, resume, command)
     with contextlib.closing(engines.find(engine)(workers=workers, address=address, device=request.device)) as runner:
         refuse_disturbed(plan.metrics, runner.alone)
@@ -75,7 +77,12 @@ def sweep(
     check(document, SWEEP, FILE_NAME)
     write_json(request.out / FILE_NAME, document)
     whole = [planned.folder.path for planned in plan.planned if run.standings[planned.cell.name].state == "done"]
-    return Swept(document, write_report(whole, request.out) if whole else None)
+    try:
+        return Swept(document, write_report(whole, request.out) if whole else None)
+    except RequestError as error:  # times of several machines, for one
+        raise EspalierError(
+            f"The cells are done and {FILE_NAME} is written, but they make no report: {error}"
+        ) from error
 
 
 @contextlib.contextmanager

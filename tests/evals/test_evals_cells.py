@@ -74,6 +74,16 @@ def test_without_its_dense_model_no_cell_is_begun(stand_in, model, tiny_folder):
     assert stand_in.started == sorted(["model_dense", f"{name}_dense", f"{name}_magnitude_0.5"])
 
 
+def test_cells_that_cannot_be_compared_are_kept_without_a_report(stand_in, monkeypatch):
+    def refuse(folders, out):
+        raise RequestError("two machines")
+
+    monkeypatch.setattr("evals.sweep.write_report", refuse)
+    with pytest.raises(EspalierError, match="they make no report: two machines") as error:
+        stand_in.run(0.5)
+    assert error.value.exit_code == 1 and (stand_in.out / "sweep.json").exists()
+
+
 def test_kept_models_lie_beside_the_cells(stand_in):
     document = stand_in.run(0.5, keep=True).document
     assert [entry["kept"] for entry in document["cells"]] == [None, "models/model_magnitude_0.5"]
