@@ -101,7 +101,7 @@ def main() -> None:
     parser.add_argument("--windows", type=int, default=24, help="windows of a turn, at most")
     parser.add_argument("--repeats", type=int, default=7, help="turns of each loop")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--dtype", default="float32", help="default: %(default)s; in half floats batches round otherwise")
+    parser.add_argument("--dtype", default="float32", help="default: %(default)s; half floats round by batch")
     parser.add_argument("--threads", type=int, help="of torch (default: torch's own)")
     parser.add_argument("--out", type=Path, default=OUT, metavar="FILE", help="default: %(default)s")
     options = parser.parse_args()

@@ -60,7 +60,7 @@ class MeanOfTexts:
         found = np.exp(_bounded(texts(scored)))
         if len(found) == 1:
             return Pooled(self.metric, "tokens", exponential=True).measure(scored)
-        estimate = statistics.block_ratio(found, np.ones(len(found)), SEED)
+        estimate = statistics.block_ratio(found, np.ones(len(found)), SEED, logarithmic=True)
         return _measurement(self.metric, "", estimate, "documents", scored)
 
     def compare(self, first: Scored, second: Scored) -> Measurement:
@@ -68,7 +68,7 @@ class MeanOfTexts:
         found, other = (np.exp(_bounded(texts(scored))) for scored in (first, second))
         if len(found) == 1:
             return Pooled(self.metric, "tokens", exponential=True).compare(first, second)
-        estimate = statistics.block_ratio(other, found, SEED)
+        estimate = statistics.block_ratio(other, found, SEED, logarithmic=True)
         return _measurement(f"{self.metric}_ratio", "times", estimate, "documents", first)
 
 

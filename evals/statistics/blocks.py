@@ -6,6 +6,8 @@ spread, which the studentised bootstrap makes up for as Student's t does for mea
 How well each of these covers the truth is measured by `benchmarks/interval_coverage.py`.
 """
 
+from math import exp
+
 import numpy as np
 from scipy.special import stdtrit
 
@@ -13,6 +15,7 @@ from evals.statistics.estimates import CONFIDENCE, Estimate, ratio_of_sums
 from evals.statistics.resampling import RESAMPLES
 
 BLOCKS = 7
+LARGEST_LOG = 300.0  # of the ratio of an end of an interval to its middle
 FEWEST = 8  # samples; with fewer, resamples of one sample alone are no rarity
 
 
@@ -21,30 +24,45 @@ def block_length(count: int) -> int:
     return max(1, count // BLOCKS)
 
 
-def block_ratio(numerators: np.ndarray, denominators: np.ndarray, seed: int = 0) -> Estimate:
+def block_ratio(
+    numerators: np.ndarray, denominators: np.ndarray, seed: int = 0, logarithmic: bool = False
+) -> Estimate:
     """sum(numerators) / sum(denominators) over n samples in the order of the text, each like its neighbours.
 
     The standard error is that of the circular block bootstrap (Politis and Romano 1992) of the linearised ratio, and
-    the interval its studentised one (Götze and Künsch 1996), symmetric. The same n and seed draw the same blocks, so
-    that the difference of two models on the same windows, given as its numerators, is paired. With fewer than eight
-    samples it is `ratio_of_sums`.
+    the interval its studentised one (Götze and Künsch 1996), symmetric; with `logarithmic`, for a ratio that is
+    positive and of skewed samples, symmetric in its logarithm. The same n and seed draw the same blocks, so that the
+    difference of two models on the same windows, given as its numerators, is paired. With fewer than eight samples it
+    is Student's t, as in `ratio_of_sums`.
     """
     numerators, denominators = (np.asarray(values, dtype=np.float64) for values in (numerators, denominators))
     count = len(numerators)
     if count < FEWEST:
-        return ratio_of_sums(numerators, denominators)
+        found = ratio_of_sums(numerators, denominators)
+        quantile = float(stdtrit(count - 1, (1 + CONFIDENCE) / 2)) if count > 1 else None
+        return _estimate(found.value, found.stderr, quantile, count, logarithmic)
     length = block_length(count)
     ratio = float(numerators.sum() / denominators.sum())
     blocks = np.stack([_circular_sums(values, length) for values in (numerators, denominators)])
-    drawn = _freedom(count / length, length) + 1
-    starts = np.random.default_rng(seed).integers(0, count, size=(RESAMPLES, drawn))
-    errors = _stderr(blocks, np.asarray(ratio), count / length)
-    if errors == 0:
-        return Estimate(ratio, 0.0, (ratio, ratio), count)
+    error = float(_stderr(blocks, np.asarray(ratio), count / length))
+    freedom = _freedom(count / length, length)
+    starts = np.random.default_rng(seed).integers(0, count, size=(RESAMPLES, freedom + 1))
     resampled = blocks[:, starts]
     ratios = np.divide(*resampled.sum(-1))
-    half = float(errors) * _quantile(np.abs(ratios - ratio), _stderr(resampled, ratios, drawn), drawn)
-    return Estimate(ratio, float(errors), (ratio - half, ratio + half), count)
+    errors = _stderr(resampled, ratios, freedom + 1)
+    deviations = np.abs(ratios - ratio)
+    if logarithmic:
+        deviations, errors = np.abs(np.log(ratios / ratio)), errors / ratios
+    return _estimate(ratio, error, _quantile(deviations, errors, freedom), count, logarithmic)
+
+
+def _estimate(ratio: float, error: float | None, quantile: float | None, count: int, logarithmic: bool) -> Estimate:
+    if error is None or quantile is None:
+        return Estimate(ratio, None, None, count)
+    if logarithmic:
+        factor = exp(min(quantile * error / ratio, LARGEST_LOG))
+        return Estimate(ratio, error, (ratio / factor, ratio * factor), count)
+    return Estimate(ratio, error, (ratio - quantile * error, ratio + quantile * error), count)
 
 
 def _freedom(blocks: float, length: int) -> int:
@@ -67,9 +85,9 @@ def _stderr(blocks: np.ndarray, ratios: np.ndarray, drawn: float) -> np.ndarray:
     return np.sqrt((residuals**2).mean(-1) / (drawn - 1)) / blocks[1].mean(-1)
 
 
-def _quantile(deviations: np.ndarray, errors: np.ndarray, drawn: int) -> float:
+def _quantile(deviations: np.ndarray, errors: np.ndarray, freedom: int) -> float:
     """The 95 % quantile of deviations in standard errors; Student's where too many resamples have no spread."""
     with np.errstate(divide="ignore", invalid="ignore"):
         studentised = np.where(deviations == 0, 0.0, deviations / errors)
     found = float(np.quantile(studentised, CONFIDENCE, method="higher"))
-    return found if np.isfinite(found) else float(stdtrit(drawn - 1, (1 + CONFIDENCE) / 2))
+    return found if np.isfinite(found) else float(stdtrit(freedom, (1 + CONFIDENCE) / 2))

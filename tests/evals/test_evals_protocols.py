@@ -193,8 +193,8 @@ def test_the_mean_of_the_texts_perplexities(loaded, length):
     found = by_name(perplexity(subject, TEXT, "evaluate", length))["mean_perplexity"]
     assert found.value == pytest.approx(np.mean(values), rel=1e-5)
     assert found.n == found.protocol["windows"] == 4
-    half = 3.18245 * np.std(values, ddof=1) / 2  # Student's t of 3 degrees of freedom
-    assert found.interval == pytest.approx((found.value - half, found.value + half), rel=1e-4)
+    half = 3.18245 * np.std(values, ddof=1) / 2 / found.value  # Student's t of 3 degrees of freedom, in the logarithm
+    assert found.interval == pytest.approx((found.value * exp(-half), found.value * exp(half)), rel=1e-4)
 
 
 def test_one_text_has_an_interval_too(loaded):

@@ -211,6 +211,16 @@ def test_the_standard_error_of_independent_samples_is_the_usual_one():
     assert np.sqrt(np.mean(np.square(errors))) == pytest.approx(1, abs=0.05)
 
 
+@pytest.mark.parametrize("count", [5, 40])
+def test_the_interval_of_a_skewed_positive_ratio_is_symmetric_in_its_logarithm(count):
+    values = np.random.default_rng(7).lognormal(0, 3, size=count)
+    found = statistics.block_ratio(values, np.ones(count), logarithmic=True)
+    plain = statistics.block_ratio(values, np.ones(count))
+    assert found[:2] == plain[:2]
+    low, high = found.interval
+    assert 0 < low < found.value < high and low * high == pytest.approx(found.value**2)
+
+
 def test_samples_without_spread_have_none():
     assert statistics.block_ratio(np.full(30, 2.0), np.full(30, 4.0)) == (0.5, 0.0, (0.5, 0.5), 30)
 
