@@ -18,13 +18,14 @@ class Pruned:
     """One model: how it was pruned (None for a dense one or where no record tells), and how much.
 
     `sparsity` is the share of the prunable weights that is zero, as the recipe says; `removed` the share of the
-    baseline's parameters that is zero or gone.
+    parameters of the `baseline`, the model that it is compared with, that is zero or gone.
     """
 
     name: str
     method: str | None
     sparsity: float | None
     removed: float
+    baseline: str
 
     @property
     def is_dense(self) -> bool:
@@ -42,7 +43,7 @@ def lineage(document: dict) -> dict[str, Pruned]:
         recipe = model.get("pruning") or {}
         recipe = recipe.get("config") or recipe
         removed = max(0.0, 1 - model["nonzero_parameters"] / whole)
-        found[name] = Pruned(name, recipe_name(recipe), recipe.get("sparsity"), removed)
+        found[name] = Pruned(name, recipe_name(recipe), recipe.get("sparsity"), removed, baseline_of.get(name, name))
     return found
 
 

@@ -91,7 +91,7 @@ def merge(sources: Sequence[Source], groups: Sequence[str] = ()) -> dict:
             baseline = entry["baseline"] and names[source.label, entry["baseline"]]
             entry = entry | {"model": names[source.label, entry["model"]], "baseline": baseline}
             key = _identity(Result.from_dict(entry))
-            if key in results and entry["protocol"].get("name") != "exact":
+            if key in results and results[key]["value"] != entry["value"]:
                 repeated.setdefault(entry["model"], set()).add(source.label)
             results.setdefault(key, entry)
     notes = [note for source in chosen for note in source.document["notes"]]

@@ -152,18 +152,24 @@ def _protocols(results: Sequence[Result]) -> str:
 
 
 def _footer(document: dict) -> str:
-    sources = document.get("sources") or [document]
-    lines = [_place(source) for source in sources]
+    """Where and with what the numbers were taken: once for all files of one machine and one command."""
+    alike: dict[tuple[str, str], list[dict]] = {}
+    for source in document.get("sources") or [document]:
+        alike.setdefault((_place(source["environment"]), source["command"]), []).append(source)
+    lines = [f"{_when(sources)} {place}.\n\n`{command}`" for (place, command), sources in alike.items()]
     return "\n\n".join(["± is half the width of the 95 % interval; in brackets its two ends.", *lines])
 
 
-def _place(source: dict) -> str:
-    """Where and with what a file's numbers were taken."""
-    place = source["environment"]
-    libraries = ", ".join(f"{name} {version}" for name, version in place["libraries"].items())
-    device = place["gpu"] or place["cpu"]
-    file = f"`{source['file']}`: " if "file" in source else ""
-    return (
-        f"{file}Measured {source['created']} on {device}, torch threads {place['threads']}, "
-        f"load {place['load_average']}; Python {place['python']}, {libraries}.\n\n`{source['command']}`"
-    )
+def _place(environment: dict) -> str:
+    libraries = ", ".join(f"{name} {version}" for name, version in environment["libraries"].items())
+    device = environment["gpu"] or environment["cpu"]
+    return f"on {device}, torch threads {environment['threads']}; Python {environment['python']}, {libraries}"
+
+
+def _when(sources: list[dict]) -> str:
+    files = ", ".join(f"`{source['file']}`" for source in sources if "file" in source)
+    dates = sorted({source["created"] for source in sources})
+    loads = sorted({load for source in sources if (load := source["environment"]["load_average"]) is not None})
+    load = f"load {' to '.join(dict.fromkeys(str(end) for end in (loads[0], loads[-1])))}" if loads else "load unknown"
+    measured = " to ".join(dict.fromkeys([dates[0], dates[-1]]))
+    return f"{f'{files}: m' if files else 'M'}easured {measured} ({load})"

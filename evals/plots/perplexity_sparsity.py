@@ -24,7 +24,7 @@ WIDE = 4.0  # times between the lowest and the highest perplexity from which on 
 
 @plot()
 def perplexity_sparsity(document: dict) -> "Figure":
-    """Perplexity against sparsity, with 95 % intervals: a line a method; marks of one sparsity stand a little apart."""
+    """Perplexity against sparsity, with 95 % intervals: a line a method of a dense model, its marks a little apart."""
     models = lineage(document)
     panels = _panels([Result.from_dict(entry) for entry in document["results"]], models)
     figure, axes = canvas(len(panels))
@@ -58,21 +58,24 @@ def _kind(result: Result) -> tuple:
 
 def _draw(axes: "Axes", results: Sequence[Result], models: dict[str, Pruned]) -> None:
     shares, of_what = amounts([models[result.model] for result in results])
-    dense = [result for result in results if models[result.model].is_dense]
-    lines: dict[str, list[Result]] = defaultdict(list)
+    dense = {result.model: result for result in results if models[result.model].is_dense}
+    lines: dict[tuple[str, str], list[Result]] = defaultdict(list)
     for result in results:
-        if not models[result.model].is_dense:
-            lines[models[result.model].method or result.model].append(result)
+        model = models[result.model]
+        if not model.is_dense:
+            lines[model.method or result.model, model.baseline].append(result)
+    several = len({baseline for _, baseline in lines}) > 1
     apart = SIDEWAYS * max(shares.values()) / len(lines)
-    for at, (name, members) in enumerate(lines.items()):
+    for at, ((name, baseline), members) in enumerate(lines.items()):
+        name = f"{name} of {baseline}" if several else name
         members = sorted(members, key=lambda result: shares[result.model])
         shift = (at - (len(lines) - 1) / 2) * apart
         across = [100 * (shares[result.model] + shift) for result in members]
         points(axes, across, [result.measurement for result in members], label=shorten(name), **look(at))
-        if dense:
-            start = [(0, dense[0].measurement.value), (across[0], members[0].measurement.value)]
+        if start := dense.get(baseline):
+            start = [(0, start.measurement.value), (across[0], members[0].measurement.value)]
             axes.plot(*zip(*start, strict=True), color=look(at)["color"], linewidth=1.5, zorder=1)
-    for at, result in enumerate(dense):
+    for at, result in enumerate(dense.values()):
         style = {"color": DENSE, "linestyle": ("--", ":", "-.")[at % 3], "linewidth": 1}
         axes.axhline(result.measurement.value, label=f"{shorten(result.model)} (dense)", **style)
         points(axes, [0], [result.measurement], color=DENSE, marker="o")

@@ -33,7 +33,21 @@ def test_files_of_one_protocol_come_together(merged):
     perplexities = [entry["model"] for entry in document["results"] if entry["metric"] == "perplexity"]
     assert sorted(perplexities) == sorted(model["id"] for model in document["models"])
     assert [source["file"].split("/")[-2] for source in document["sources"]] == ["a", "b"]
-    assert "dense was measured again in b" in " ".join(document["notes"])
+    assert document["notes"] == []  # the same figures twice are nothing to tell
+
+
+def test_a_model_that_was_measured_again_keeps_its_first_figures_and_it_is_said(study, tmp_path):
+    for name, factor in (("a", 1.0), ("b", 1.01)):
+        document = study()
+        for entry in document["results"]:
+            if entry["model"] == "dense" and entry["metric"] == "perplexity":
+                first = entry["value"]
+                entry["value"] *= factor
+        write_results(tmp_path / name, document)
+    found = merge(find_sources([tmp_path]))
+    assert "dense was measured again in b" in " ".join(found["notes"])
+    kept = [e["value"] for e in found["results"] if e["model"] == "dense" and e["metric"] == "perplexity"]
+    assert kept == [first]
 
 
 @pytest.mark.parametrize(
