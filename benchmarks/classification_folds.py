@@ -52,7 +52,9 @@ def main() -> None:
     )
     pairs = (("language model", "bag of words"), ("language model, augmented", "language model"))
     results = {
-        "accuracy": {name: asdict(corrected_mean(values)) | {"folds": values.tolist()} for name, values in accuracies.items()},
+        "accuracy": {
+            name: asdict(corrected_mean(values)) | {"folds": values.tolist()} for name, values in accuracies.items()
+        },
         "difference": {
             f"{one} - {other}": asdict(corrected_mean(accuracies[one] - accuracies[other])) for one, other in pairs
         },

@@ -131,7 +131,7 @@ class Ours:
     """Espalier's evals on a model that is loaded."""
 
     def __init__(self, loaded):
-        from evals.respondent import Respondent
+        from evals.asking.respondent import Respondent
 
         self.loaded = loaded
         self.respondent = Respondent("model", loaded.tokenizer, loaded.model.config, "", lambda: loaded)
@@ -139,7 +139,7 @@ class Ours:
 
     def choose(self, rows: list[dict]) -> list[dict]:
         """For every row the scores of its choices and what they count for."""
-        from evals import choices
+        from evals.judging import choices
         from models.progress import silent
 
         answers = choices.answer(self.respondent, self.task, rows, silent)
@@ -168,7 +168,9 @@ def agreement(ours: list[dict], theirs: dict) -> dict:
     for name, key in (("accuracy", "acc,none"), ("accuracy_norm", "acc_norm,none")):
         found[name] = {"ours": float(np.mean([row[name][0] for row in ours])), "theirs": reported[key]}
         field = key.split(",")[0]
-        found[name]["answers_alike"] = all(row[name][0] == sample[field] for row, sample in zip(ours, samples, strict=True))
+        found[name]["answers_alike"] = all(
+            row[name][0] == sample[field] for row, sample in zip(ours, samples, strict=True)
+        )
     return found
 
 
@@ -196,9 +198,17 @@ def starts(model: str, folder: Path, rows: list[dict], repeats: int) -> dict:
     """Seconds of fresh processes until the weights are asked for, and of `--help`."""
     config = HARNESS_CHOICE | {"dataset_kwargs": {"data_files": {"test": jsonl(folder / "start.jsonl", rows[:20])}}}
     (folder / "start.yaml").write_text(json.dumps(config))  # JSON is YAML
-    here = {"model": model, "out": str(folder / "out"), "folder": str(locate(model).folder), "task": str(folder / "start.yaml")}
+    here = {
+        "model": model,
+        "out": str(folder / "out"),
+        "folder": str(locate(model).folder),
+        "task": str(folder / "start.yaml"),
+    }
     commands = {
-        "start": {side: [sys.executable, "-c", code.format(**here)] for side, code in (("ours", OUR_START), ("theirs", THEIR_START))},
+        "start": {
+            side: [sys.executable, "-c", code.format(**here)]
+            for side, code in (("ours", OUR_START), ("theirs", THEIR_START))
+        },
         "help": {
             "ours": [sys.executable, "-m", "evals", "--help"],
             "theirs": [sys.executable, "-m", "lm_eval", "--help"],
@@ -209,7 +219,9 @@ def starts(model: str, folder: Path, rows: list[dict], repeats: int) -> dict:
         seconds: dict[str, list[float]] = {"ours": [], "theirs": []}
         for turn in range(-1, repeats):
             for side, command in sides.items():
-                taken = timed(lambda command=command: subprocess.run(command, cwd=ROOT, capture_output=True, check=True))
+                taken = timed(
+                    lambda command=command: subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
+                )
                 if turn >= 0:
                     seconds[side].append(taken)
         found[what] = ratio(seconds["theirs"], seconds["ours"])

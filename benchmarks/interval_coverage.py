@@ -32,10 +32,10 @@ sys.path.insert(0, str(ROOT))
 
 from evals import statistics
 from evals.environment import environment
+from evals.judging.text_figures import NLL, PERPLEXITY
 from evals.scored import Scored, samples
 from evals.scoring import token_losses
 from evals.statistics.blocks import block_length
-from evals.text_figures import NLL, PERPLEXITY
 from models.files import write_json
 
 OUT = Path(__file__).parent / "results" / "interval_coverage" / "results.json"

@@ -33,8 +33,8 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
 from evals import statistics
+from evals.cost.peak import high_water_mark
 from evals.environment import environment
-from evals.peak import high_water_mark
 from models import load
 from models.files import read_json, write_json
 from pruning import PruningConfig, prune

@@ -66,7 +66,10 @@ STEPS = (
     Step("embedded_quality.py", "--source DATA", "embedded_quality/results.json", 12, "quality/*.py"),
     Step("one_shot.py", "", "one_shot/results.json", 8),
     Step(
-        "solvers.py", "--source DATA --patterns 0.5 2:4 0.7 0.6 4:8 --windows 128 --most 60", "solvers/embedded.json", 60
+        "solvers.py",
+        "--source DATA --patterns 0.5 2:4 0.7 0.6 4:8 --windows 128 --most 60",
+        "solvers/embedded.json",
+        60,
     ),
     Step("distillation.py", "--source DATA --corpus CORPUS", "distillation/results.json", 15),
     Step("pruning_cost.py", "--repeats 3", "pruning_cost/results.json", 20),

@@ -140,7 +140,9 @@ def layer_errors(subject: Subject, config: PruningConfig, seen: dict, held_out: 
         values = {"gram": gram, "column_norms": gram.diagonal().double().sqrt()}
         target = Target(config.parsed_pattern(), config.sparsity, job.method.group)
         weight = projection.weight.float()
-        errors[projection.name] = relative_error(weight, solve(job, weight, target, values).weight, held_out[projection.name])
+        errors[projection.name] = relative_error(
+            weight, solve(job, weight, target, values).weight, held_out[projection.name]
+        )
     return errors
 
 
@@ -197,7 +199,11 @@ def layer_figures(errors: dict[str, float], reference: dict[str, float]) -> dict
 
 
 def _as_dict(estimate: statistics.Estimate, scale) -> dict:
-    return {"value": scale(estimate.value), "interval": [scale(end) for end in estimate.interval or ()], "n": estimate.n}
+    return {
+        "value": scale(estimate.value),
+        "interval": [scale(end) for end in estimate.interval or ()],
+        "n": estimate.n,
+    }
 
 
 def _spread(measurement) -> dict:
@@ -218,7 +224,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--source", type=Path, required=True, help="the data folder of training/README.md")
     parser.add_argument("--llama2c", nargs=2, metavar=("CHECKPOINT", "VOCABULARY"))
-    parser.add_argument("--patterns", nargs="+", default=list(PATTERNS), metavar="P", help="sparsities and N:M patterns")
+    parser.add_argument(
+        "--patterns", nargs="+", default=list(PATTERNS), metavar="P", help="sparsities and N:M patterns"
+    )
     parser.add_argument("--windows", type=int, default=128, help="calibration windows")
     parser.add_argument("--most", type=int, default=300, help="windows that are measured, of each text")
     options = parser.parse_args()

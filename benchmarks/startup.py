@@ -74,7 +74,9 @@ def main() -> None:
         results[name] = {"median": median.value, "interval": median.interval, "runs": seconds, "unit": "s"}
         print(f"{name:14} {median.value:5.2f} s   (of {repeats}: {min(seconds):.2f} to {max(seconds):.2f})")
     out = Path(__file__).parent / "results" / "startup" / "results.json"
-    write_json(out, {"schema_version": 1, "command": " ".join(sys.argv), "environment": environment(), "results": results})
+    write_json(
+        out, {"schema_version": 1, "command": " ".join(sys.argv), "environment": environment(), "results": results}
+    )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Measures models: perplexity, speed and memory, each number with its spread and its protocol.
 
-    from evals import evaluate_models
-    results = evaluate_models(["embedded", "pruned/"], out="report/")
+from evals import evaluate_models
+results = evaluate_models(["embedded", "pruned/"], out="report/")
 """
 
 from evals.measurement import Measurement

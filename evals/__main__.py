@@ -5,7 +5,9 @@ import json
 import shlex
 import sys
 
-from evals import registry, report_command, sweep_command
+from evals import registry
+from evals.reporting import report_command
+from evals.sweeping import sweep_command
 from models.command import Parser, add_debug, finish
 from models.progress import terminal_bar
 
@@ -29,11 +31,16 @@ def build_parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--metrics", metavar="A,B", help="default: those of the tasks, or without tasks perplexity,speed,memory"
     )
-    run.add_argument("--tasks", default="", metavar="A,B", help="tasks by name (see `evals tasks`) or file: .yaml, .jsonl, .csv")
+    run.add_argument(
+        "--tasks", default="", metavar="A,B", help="tasks by name (see `evals tasks`) or file: .yaml, .jsonl, .csv"
+    )
     run.add_argument("--source", metavar="DIR", help="folder of the public data sets that tasks name")
     run.add_argument("--limit", type=int, metavar="N", help="at most N rows of every task, evenly spaced")
     run.add_argument(
-        "--columns", default="", metavar="FIELD=COLUMN,...", help="columns of a .jsonl or .csv task: text, label, choices"
+        "--columns",
+        default="",
+        metavar="FIELD=COLUMN,...",
+        help="columns of a .jsonl or .csv task: text, label, choices",
     )
     run.add_argument(
         "--data",
@@ -42,7 +49,9 @@ def build_parser() -> argparse.ArgumentParser:
         help="text for perplexity: `embedded`, a .txt or .jsonl file (also .gz), or a Hub data set "
         "owner/name[@revision][:config[:split]] (default: %(default)s)",
     )
-    run.add_argument("--protocol", metavar="NAME", help="of the perplexity: gptq (default), hf-stride, lm-eval, evaluate")
+    run.add_argument(
+        "--protocol", metavar="NAME", help="of the perplexity: gptq (default), hf-stride, lm-eval, evaluate"
+    )
     run.add_argument("--length", type=int, metavar="L", help="tokens of a window (default: the protocol's)")
     run.add_argument("--stride", type=int, metavar="S", help="tokens between two windows of hf-stride (default 512)")
     run.add_argument("--quick", action="store_true", help="fewer samples: wider intervals, sooner")
@@ -50,7 +59,10 @@ def build_parser() -> argparse.ArgumentParser:
     run.add_argument("--dtype", default="auto", metavar="auto|float32|bfloat16|float16", help="default: %(default)s")
     run.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the bootstrap (default: %(default)s)")
     run.add_argument(
-        "--cache", default="default", metavar="FILE|none", help="where answers are kept (default: in the user's cache folder)"
+        "--cache",
+        default="default",
+        metavar="FILE|none",
+        help="where answers are kept (default: in the user's cache folder)",
     )
     run.add_argument("--json", action="store_true", help="print the results as JSON instead of the tables")
     add_debug(run)
@@ -66,8 +78,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 def run_models(arguments: argparse.Namespace) -> None:
     """`evals run`."""
+    from evals.reporting.table import markdown
     from evals.run import evaluate_models
-    from evals.table import markdown
 
     document = evaluate_models(
         arguments.models,
@@ -97,12 +109,18 @@ def list_tasks(arguments: argparse.Namespace) -> None:
     from evals import task
 
     found = [task.find(name) for name in task.names()]
-    rows = [[each.name, each.metric, each.data.get("file") or f"ships ({each.data['embedded']})", each.summary] for each in found]
+    rows = [
+        [each.name, each.metric, each.data.get("file") or f"ships ({each.data['embedded']})", each.summary]
+        for each in found
+    ]
     headers = ("task", "metric", "data", "summary")
     if arguments.json:
         print(json.dumps([dict(zip(headers, row, strict=True)) for row in rows], indent=2, ensure_ascii=False))
     else:
-        rows = [[name, metric, ", ".join(data) if isinstance(data, list) else data, told] for name, metric, data, told in rows]
+        rows = [
+            [name, metric, ", ".join(data) if isinstance(data, list) else data, told]
+            for name, metric, data, told in rows
+        ]
         print(tabulate(rows, headers, disable_numparse=True))
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 from transformers import AutoConfig
 
-from evals.cache import Cache
-from evals.fingerprint import fingerprint
-from evals.memory import Footprint, measure
-from evals.respondent import Respondent
+from evals.asking.cache import Cache
+from evals.asking.fingerprint import fingerprint
+from evals.asking.respondent import Respondent
+from evals.cost.memory import Footprint, measure
 from models.errors import RequestError
 from models.loading import Loaded, check_folder, load, load_tokenizer
 from models.memory import available_bytes, require
@@ -19,7 +19,6 @@ from models.policy import choose_device, choose_dtype
 from models.source import locate
 from models.weights import tensor_headers
 from pruning.record import finished_record
-
 
 SPARE = 0.25  # of the free memory: models that take no more together stay loaded beside those that are held
 
@@ -82,7 +81,9 @@ class Contenders:
         """A model as that which answers requests, from the cache of `answers` where it can."""
         folder = self._sources[name].folder
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-        return Respondent(name, self._tokenizers[name], config, self.identity(name), lambda: self.hold(name)[0], answers)
+        return Respondent(
+            name, self._tokenizers[name], config, self.identity(name), lambda: self.hold(name)[0], answers
+        )
 
     def dense(self, name: str) -> str:
         """The id of the dense model that a model was pruned from; its own where no record tells."""
@@ -90,7 +91,7 @@ class Contenders:
         return (record.get("dense") or {}).get("id", name)
 
     def identity(self, name: str) -> str:
-        """The fingerprint of a model as it runs here (see `evals.fingerprint`)."""
+        """The fingerprint of a model as it runs here (see `evals.asking.fingerprint`)."""
         if name not in self._fingerprints:
             dtype = str(self._dtype).removeprefix("torch.")
             folder = self._sources[name].folder

@@ -60,7 +60,7 @@ def clocks() -> dict:
     """How fast the processors run now: the CPU's governor and MHz, the GPU's MHz; only what the system tells."""
     import psutil
 
-    from evals.gpu import clock_mhz
+    from evals.cost.gpu import clock_mhz
 
     try:
         governor = GOVERNOR.read_text(encoding="utf-8").strip()

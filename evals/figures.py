@@ -101,7 +101,9 @@ def _difference_of_shares(first: np.ndarray, second: np.ndarray) -> Estimate:
     One is added to both counts of disagreement, so that samples without any do not pass for certainty.
     """
     count = len(first)
-    gained, lost = (float(((second > first) if up else (second < first)).sum() + 1) / (count + 2) for up in (True, False))
+    gained, lost = (
+        float(((second > first) if up else (second < first)).sum() + 1) / (count + 2) for up in (True, False)
+    )
     stderr = sqrt((gained + lost - (gained - lost) ** 2) / (count + 2))
     half = float(ndtri((1 + CONFIDENCE) / 2)) * stderr
     interval = (max(-1.0, gained - lost - half), min(1.0, gained - lost + half))

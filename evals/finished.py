@@ -1,7 +1,7 @@
 """Metrics that an unfinished run has finished, so that the same run, given again, does not measure them anew.
 
 They lie beside what the run will write, and are gone when it is whole. Answers to single requests are in the cache
-(`evals.cache`); this is for timings and peaks of memory, which no cache can answer.
+(`evals.asking.cache`); this is for timings and peaks of memory, which no cache can answer.
 """
 
 import hashlib

@@ -14,8 +14,12 @@ def hub_rows(name: str) -> list[Row]:
     try:
         import datasets
     except ImportError:
-        raise RequestError(f"Reading {name} needs the package `datasets`: `pip install datasets`, or give --source.") from None
+        raise RequestError(
+            f"Reading {name} needs the package `datasets`: `pip install datasets`, or give --source."
+        ) from None
     try:
-        return datasets.load_dataset(asked["repo"], asked["config"], split=asked["split"], revision=asked["revision"]).to_list()
+        return datasets.load_dataset(
+            asked["repo"], asked["config"], split=asked["split"], revision=asked["revision"]
+        ).to_list()
     except Exception as error:
         raise explain_hub_error(name, error) from error

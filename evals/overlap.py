@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-
 from evals.data import Text
 from models.units import format_percent
 from pruning.overlap import Sketch

@@ -1,6 +1,6 @@
 """results.json: what a run found, validated when it is written and when it is read, whole or absent on disk.
 
-`schema.json` describes the file (JSON Schema, draft 2020-12), and those that `evals.harness_export` makes of it.
+`schema.json` describes the file (JSON Schema, draft 2020-12), and those that `evals.reporting.harness_export` makes of it.
 """
 
 from dataclasses import asdict, dataclass

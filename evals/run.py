@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from evals import registry, task
-from evals.cache import Cache, default_path
+from evals.asking.cache import Cache, default_path
 from evals.contenders import Contenders
 from evals.data import load_text
 from evals.environment import environment
 from evals.finished import Finished
-from evals.harness_export import export
 from evals.hub_metrics import hub_metric, hub_results, is_hub_metric
+from evals.reporting.harness_export import export
+from evals.reporting.table import markdown
 from evals.results import FILE_NAME, SCHEMA_VERSION, Result, validate, write_results
-from evals.table import markdown
 from evals.task import Task
 from evals.task_run import with_holm
 from evals.trial import Trial
@@ -85,9 +85,7 @@ def evaluate_models(
     }
     finished = Finished(out, settings | {"models": [[name, contenders.identity(name)] for name in models]})
     answers = _cache(cache)
-    trial = Trial(
-        contenders, text, quick, seed, silent, [], chosen_tasks, source, limit, settings["options"], answers
-    )
+    trial = Trial(contenders, text, quick, seed, silent, [], chosen_tasks, source, limit, settings["options"], answers)
     place = environment()
     results: list[Result] = []
     notes: list[str] = []

@@ -80,7 +80,9 @@ class Task:
     def field(self, row: Row, name: str) -> Any:
         """A field of a row. RequestError if the row lacks it."""
         if name not in row:
-            raise RequestError(f"Task {self.name}: there is no field {name!r}; its rows have {', '.join(map(str, row))}.")
+            raise RequestError(
+                f"Task {self.name}: there is no field {name!r}; its rows have {', '.join(map(str, row))}."
+            )
         return row[name]
 
     def option(self, name: str) -> Any:
@@ -93,7 +95,9 @@ class Task:
     def digest(self) -> str:
         """SHA-256 of the definition, 16 hex digits of it: another prompt is another task, another folder is not."""
         file = self.data.get("file")
-        data = self.data | {"file": Path(file).name} if isinstance(file, str) and Path(file).is_absolute() else self.data
+        data = (
+            self.data | {"file": Path(file).name} if isinstance(file, str) and Path(file).is_absolute() else self.data
+        )
         told = [self.metric, data, self.prompt, self.most, self.options]
         return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:16]
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from evals.asking.respondent import Respondent
 from evals.figures import Figure, compare, estimate, ratio_of_sums
 from evals.measurement import Measurement
-from evals.respondent import Respondent
 from evals.results import PairedTest, Result
 from evals.rows import Row
 from evals.samples import Sample

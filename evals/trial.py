@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from evals.cache import Cache
+from evals.asking.cache import Cache
+from evals.asking.respondent import Respondent
 from evals.contenders import Contenders
 from evals.data import Text
-from evals.respondent import Respondent
 from evals.samples import Sample
 from evals.task import Task
 from models.progress import Progress

@@ -1,7 +1,7 @@
 """The ground floor: load any decoder language model, describe it, and let it write.
 
-    from models import load
-    model, tokenizer, description = load("embedded")
+from models import load
+model, tokenizer, description = load("embedded")
 """
 
 from typing import TYPE_CHECKING

@@ -34,7 +34,9 @@ def finish(run: Callable[[], int | None], debug: bool = False) -> int:
         sys.stderr.close()
         return 1
     except MemoryError:
-        return _complain("Out of memory: use a smaller model, fewer --samples or a shorter --sequence-length.", 1, debug)
+        return _complain(
+            "Out of memory: use a smaller model, fewer --samples or a shorter --sequence-length.", 1, debug
+        )
     except Exception as error:
         text = f"{type(error).__name__}: {first_line(error)} (run again with --debug for the traceback)"
         return _complain(text, 1, debug)

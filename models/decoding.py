@@ -60,7 +60,11 @@ class Generation:
     """
 
     def __init__(
-        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompt: str | Sequence[int], sampling: Sampling
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        prompt: str | Sequence[int],
+        sampling: Sampling,
     ):
         ids = list(tokenizer(prompt)["input_ids"]) if isinstance(prompt, str) else list(prompt)
         ids = ids or [token for token in (tokenizer.bos_token_id, tokenizer.eos_token_id) if token is not None][:1]
@@ -134,7 +138,9 @@ class Generation:
         history = torch.tensor([self.prompt_ids + self.ids], device=self._device)
         token = self._sampler.choose(history, logits)
         if not bool(torch.isfinite(logits.max())):
-            raise EspalierError("The model's output is not finite: its weights are damaged, or its dtype is too narrow.")
+            raise EspalierError(
+                "The model's output is not finite: its weights are damaged, or its dtype is too narrow."
+            )
         self._waiting = [token]
         return token
 

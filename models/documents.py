@@ -22,7 +22,13 @@ FORMS = (
 
 def is_hub_name(data: str) -> bool:
     """Whether `data` names a Hub data set: of its form, and neither a path nor the name of a kind of file."""
-    looks_like_file = data.startswith((".", "/", "~")) or Path(data).suffix in (*PLAIN, ".jsonl", ".json", ".gz", ".csv")
+    looks_like_file = data.startswith((".", "/", "~")) or Path(data).suffix in (
+        *PLAIN,
+        ".jsonl",
+        ".json",
+        ".gz",
+        ".csv",
+    )
     return not looks_like_file and HUB_DATASET.fullmatch(data) is not None
 
 

@@ -92,7 +92,11 @@ def _config(header: tuple[int, ...], path: Path) -> "tuple[LlamaConfig, bool]":
     from transformers import LlamaConfig
 
     hidden, inner, layers, heads, kv_heads, vocabulary, positions = header
-    if min(hidden, inner, layers, heads, kv_heads, abs(vocabulary), positions) < 1 or hidden % heads or heads % kv_heads:
+    if (
+        min(hidden, inner, layers, heads, kv_heads, abs(vocabulary), positions) < 1
+        or hidden % heads
+        or heads % kv_heads
+    ):
         raise RequestError(f"{path} is no llama2.c checkpoint (its header is {header}): give a version 0 .bin file.")
     tied = vocabulary > 0  # a head of its own is told by the sign
     config = LlamaConfig(

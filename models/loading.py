@@ -89,7 +89,9 @@ def load_tokenizer(source: ModelSource) -> "PreTrainedTokenizerBase":
     try:
         return AutoTokenizer.from_pretrained(source.folder, trust_remote_code=False, local_files_only=True)
     except Exception as error:  # the tokenizers library raises bare Exceptions for damaged files
-        raise RequestError(f"The tokenizer of {source.id} cannot be read ({first_line(error)}): copy its files again.") from error
+        raise RequestError(
+            f"The tokenizer of {source.id} cannot be read ({first_line(error)}): copy its files again."
+        ) from error
 
 
 def _load_weights(source: ModelSource, dtype: torch.dtype) -> "PreTrainedModel":
@@ -106,9 +108,13 @@ def _load_weights(source: ModelSource, dtype: torch.dtype) -> "PreTrainedModel":
                 output_loading_info=True,
             )
     except (MemoryError, torch.cuda.OutOfMemoryError) as error:
-        raise OutOfMemory(f"{source.id} did not fit into memory: choose a smaller model or --dtype bfloat16.") from error
+        raise OutOfMemory(
+            f"{source.id} did not fit into memory: choose a smaller model or --dtype bfloat16."
+        ) from error
     except Exception as error:
-        raise EspalierError(f"{source.id} could not be loaded: {first_line(error)}. Check that its files are whole.") from error
+        raise EspalierError(
+            f"{source.id} could not be loaded: {first_line(error)}. Check that its files are whole."
+        ) from error
     if info["missing_keys"]:
         example = sorted(info["missing_keys"])[0]
         raise RequestError(

@@ -49,7 +49,9 @@ def weight_files(folder: Path, name: str) -> list[Path]:
             raise RequestError(f"{index} is damaged: fetch or save the model again.") from None
         missing = [shard for shard in shards if not (folder / shard).exists()]
         if missing:
-            raise RequestError(f"{name} lacks {len(missing)} of {len(shards)} weight files ({missing[0]}): fetch it again.")
+            raise RequestError(
+                f"{name} lacks {len(missing)} of {len(shards)} weight files ({missing[0]}): fetch it again."
+            )
         return [folder / shard for shard in shards]
     files = sorted(folder.glob("*.safetensors"))
     if not files:

@@ -1,7 +1,7 @@
 """Makes a language model smaller: decide what goes, take it out, save the rest, check what was saved.
 
-    from pruning import PruningConfig, prune
-    report = prune(model, tokenizer, PruningConfig(method="wanda", sparsity=0.5))
+from pruning import PruningConfig, prune
+report = prune(model, tokenizer, PruningConfig(method="wanda", sparsity=0.5))
 """
 
 from typing import TYPE_CHECKING

@@ -16,7 +16,13 @@ if TYPE_CHECKING:
 
 DEFAULT_METHODS = {"none": "wanda", "layers": "block-influence"}
 DEFAULT_SPARSITY = 0.5
-PLAIN = (("pattern", "unstructured"), ("allocation", "uniform"), ("solver", "none"), ("schedule", "one-shot"), ("budget", None))
+PLAIN = (
+    ("pattern", "unstructured"),
+    ("allocation", "uniform"),
+    ("solver", "none"),
+    ("schedule", "one-shot"),
+    ("budget", None),
+)
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,9 @@ def loss_gradients(job: Job, needs: Sequence[str]) -> dict[str, dict[str, torch.
     taken = {
         need: {entry.name: entry.part(totals[entry.parameter_name, need]) for entry in projections} for need in needs
     }
-    unreached = [entry.name for entry in projections if entry.expert is not None and not taken[needs[0]][entry.name].any()]
+    unreached = [
+        entry.name for entry in projections if entry.expert is not None and not taken[needs[0]][entry.name].any()
+    ]
     if unreached:
         for values in taken.values():
             values.update((name, torch.ones_like(values[name])) for name in unreached)

@@ -15,8 +15,8 @@ from models.source import locate
 from models.weights import tensor_headers
 from pruning.capability import Capability, skeleton, take_capability
 from pruning.census import Census, count_nonzero, take_census
-from pruning.roles import Projection, find_anatomy
 from pruning.record import RECORD
+from pruning.roles import Projection, find_anatomy
 
 DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 

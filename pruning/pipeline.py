@@ -169,7 +169,9 @@ def _warnings(job: Job, plan: Plan) -> tuple[str, ...]:
             f"{sum(count for _, count in dead)} input channels of {len(dead)} projections (such as {dead[0][0]}) were "
             "zero on every calibration token: their weights went first."
         )
-    experts = {entry.name.rpartition(".")[0]: entry.tokens for entry in plan.projections if entry.role in EXPERT_ROLES.values()}
+    experts = {
+        entry.name.rpartition(".")[0]: entry.tokens for entry in plan.projections if entry.role in EXPERT_ROLES.values()
+    }
     if unreached := [name for name, tokens in experts.items() if tokens == 0]:
         warnings.append(
             f"No calibration token reached {len(unreached)} of {len(experts)} experts (such as {unreached[0]}): they were "

@@ -24,7 +24,9 @@ def imports(path: Path) -> set[str]:
 
 
 def test_there_is_a_house():
-    assert len(SOURCES) > 40 and {path.relative_to(ROOT).parts[0].removesuffix(".py") for path in SOURCES} == set(FLOORS)
+    assert len(SOURCES) > 40 and {path.relative_to(ROOT).parts[0].removesuffix(".py") for path in SOURCES} == set(
+        FLOORS
+    )
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))

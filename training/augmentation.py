@@ -12,6 +12,7 @@ from training.neighbours import FIXED, bare
 
 Neighbours = Mapping[str, Sequence[str]]
 
+
 def augment(text: str, generator: random.Random, neighbours: Neighbours, rate: float = 0.1) -> str:
     """One of the four changes, chosen at random, made to `rate` of the words (at least one).
 

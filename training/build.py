@@ -59,7 +59,9 @@ class Recipe:
 
     def __post_init__(self) -> None:
         if self.vocabulary < SMALLEST_VOCABULARY:
-            raise RequestError(f"A vocabulary of bytes has at least {SMALLEST_VOCABULARY} entries, not {self.vocabulary}.")
+            raise RequestError(
+                f"A vocabulary of bytes has at least {SMALLEST_VOCABULARY} entries, not {self.vocabulary}."
+            )
 
 
 def build_corpus(
@@ -78,7 +80,9 @@ def build_corpus(
     identity = _identity(root, recipe)
     partial = out.with_name(f"{out.name}.partial")
     if partial.exists() and read_json(partial / "build.json") != identity:
-        raise RequestError(f"{partial} is the unfinished build of other sources or options: remove it, or use the same.")
+        raise RequestError(
+            f"{partial} is the unfinished build of other sources or options: remove it, or use the same."
+        )
     present = tuple(test for test in recipe.test_sets if (Path(root) / test.path).exists())
     if not partial.exists():
         with new_folder(partial) as folder:

@@ -1,7 +1,7 @@
 """Checkpoints: the whole state of a training run in one file, written whole or not at all."""
 
-from pickle import UnpicklingError  # the error alone: nothing is unpickled here
 from pathlib import Path
+from pickle import UnpicklingError  # the error alone: nothing is unpickled here
 
 import torch
 from torch import nn

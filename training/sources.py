@@ -103,7 +103,9 @@ def join_tokens(text: str) -> str:
     return text.strip()
 
 
-_JOINS = [(f" {mark}", mark) for mark in (",", ".", "!", "?", ";", ":", "'s", "n't", "'re", "'ve", "'ll", "'d", "'m", "%")]
+_JOINS = [
+    (f" {mark}", mark) for mark in (",", ".", "!", "?", ";", ":", "'s", "n't", "'re", "'ve", "'ll", "'d", "'m", "%")
+]
 _JOINS += [("-lrb- ", "("), (" -rrb-", ")"), ("`` ", '"'), (" ''", '"'), ("$ ", "$")]
 
 PRETRAINING = (

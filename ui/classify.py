@@ -40,7 +40,7 @@ def classify_pair(
     engine: Engine, visit: Visit, text: str, labels: Sequence[str], stop: Event
 ) -> Iterator[list[Verdict] | None]:
     """Scores the labels under each model on the worker; yields None as a heartbeat, last the verdicts, dense first."""
-    from evals.likelihood import probabilities, score_choices
+    from evals.asking.likelihood import probabilities, score_choices
 
     def work(publish) -> None:
         verdicts = []

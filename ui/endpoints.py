@@ -95,7 +95,11 @@ def add_endpoints(engine: Engine) -> None:
         return sides
 
     def prune(
-        method: str = "wanda", sparsity: float = 0.5, pattern: str = UNSTRUCTURED, model: str = "", solver: str = NO_SOLVER
+        method: str = "wanda",
+        sparsity: float = 0.5,
+        pattern: str = UNSTRUCTURED,
+        model: str = "",
+        solver: str = NO_SOLVER,
     ) -> Json:
         """Makes a pruned copy of a model and says what changed, dense before pruned.
 

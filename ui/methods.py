@@ -20,7 +20,9 @@ def methods_of_registry() -> tuple[Method, ...]:
             continue
         if entry.structure == "none":
             fitting = {
-                solver.name: solver.summary for solver in solvers if solver.methods is None or entry.name in solver.methods
+                solver.name: solver.summary
+                for solver in solvers
+                if solver.methods is None or entry.name in solver.methods
             }
             methods.append(Method(entry.name, entry.summary, entry.structure, patterns, fitting))
         else:

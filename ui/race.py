@@ -13,15 +13,15 @@ from ui.texts import Words
 from ui.visitors import Visit
 
 if TYPE_CHECKING:
+    from evals.cost.speed import RaceResult
     from evals.measurement import Measurement
-    from evals.speed import RaceResult
 
 
 def run_race(
     engine: Engine, visit: Visit, prompt: str, new_tokens: int, repeats: int, stop: threading.Event, words: Words
 ) -> Iterator[tuple[str, str]]:
     """Yields (HTML, sentence for screen readers) while it runs, the table at the end; ("", "") as a heartbeat."""
-    from evals.speed import race
+    from evals.cost.speed import race
 
     def work(publish) -> None:
         contenders = [(side.name, side.loaded.model, side.loaded.tokenizer) for side in sides_of(engine, visit)]

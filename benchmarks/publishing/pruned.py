@@ -4,8 +4,8 @@ from pathlib import Path
 
 from benchmarks.publishing import stored
 from benchmarks.publishing.text import spread, table, where
+from evals.reporting.table import cell
 from evals.results import Result, read_results
-from evals.table import cell
 from models.files import read_json
 from models.progress import format_seconds
 from models.units import format_bytes, format_count, format_percent

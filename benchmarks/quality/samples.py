@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from evals.answering import stops
+from evals.asking.writing import write
+from evals.judging.answering import stops
 from evals.task import find
-from evals.writing import write
 from models import Loaded
 from models.decoding import Generation
 from models.sampling import Sampling

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from evals import choices
+from evals.judging import choices
 from evals.registry import metric
 from evals.results import Result
 from evals.task_run import run_tasks

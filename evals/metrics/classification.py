@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from evals import choices
+from evals.judging import choices
 from evals.registry import metric
 from evals.results import Result
 from evals.task_run import run_tasks
@@ -13,5 +13,12 @@ from evals.trial import Trial
 def classification(trial: Trial) -> Iterator[Result]:
     """Accuracy, precision, recall, F1, MCC and calibration of classes chosen by log-likelihood."""
     yield from run_tasks(
-        trial, "classification", choices.figures, choices.answer, choices.judge, choices.target, choices.protocol, choices.flips
+        trial,
+        "classification",
+        choices.figures,
+        choices.answer,
+        choices.judge,
+        choices.target,
+        choices.protocol,
+        choices.flips,
     )

@@ -8,12 +8,12 @@ import torch
 
 from evals import protocols, statistics
 from evals.closeness import Closeness, continuations, partings, prompts, refuse_other_tokenizer, token_closeness
+from evals.judging.text_figures import Pooled
 from evals.measurement import Measurement
 from evals.protocols import Request
 from evals.registry import metric
 from evals.results import Result
 from evals.scored import Scored
-from evals.text_figures import Pooled
 from evals.trial import Trial
 from evals.windows import Windows
 from models.errors import RequestError

@@ -5,9 +5,9 @@ A task's `types` has for each tag the name that the prompt asks for; other tags 
 
 from collections.abc import Iterator
 
-from evals import answering
-from evals import entities as scores
 from evals.figures import Figure
+from evals.judging import answering
+from evals.judging import entities as scores
 from evals.registry import metric
 from evals.results import Result
 from evals.rows import Row

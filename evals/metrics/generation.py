@@ -1,16 +1,16 @@
-"""Open generation: how varied a model's words are and how much it repeats itself (`evals.repetition`)."""
+"""Open generation: how varied a model's words are and how much it repeats itself (`evals.judging.repetition`)."""
 
 from collections.abc import Iterator
 
-from evals import answering, repetition
-from evals.counted import mean_of_counted
 from evals.figures import Figure
+from evals.judging import answering, repetition
+from evals.judging.counted import mean_of_counted
+from evals.judging.words import words
 from evals.registry import metric
 from evals.results import Result
 from evals.rows import Row
 from evals.task import Task
 from evals.trial import Trial
-from evals.words import words
 
 
 @metric(tasks=True)

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 
+from evals.asking.respondent import Respondent
 from evals.figures import Figure
 from evals.registry import metric
-from evals.respondent import Respondent
 from evals.results import Result
 from evals.rows import Row
 from evals.task import Task
@@ -16,7 +16,9 @@ from models.progress import Progress
 @metric(tasks=True)
 def grammar(trial: Trial) -> Iterator[Result]:
     """How often the good sentence of a minimal pair is likelier than the bad one, as BLiMP counts it."""
-    yield from run_tasks(trial, "grammar", figures, answer, judge, lambda task, row: task.field(row, task.option("good")))
+    yield from run_tasks(
+        trial, "grammar", figures, answer, judge, lambda task, row: task.field(row, task.option("good"))
+    )
 
 
 def answer(respondent: Respondent, task: Task, rows: Sequence[Row], progress: Progress) -> list[list[dict]]:

@@ -3,14 +3,14 @@
 from collections.abc import Iterator
 
 from evals import statistics
-from evals.growth import LAWS, Law, Point, Sweep, fit, fit_difference, point, sweeps
+from evals.cost.growth import LAWS, Law, Point, Sweep, fit, fit_difference, point, sweeps
+from evals.cost.measuring_process import Heartbeat, MeasuringProcess
+from evals.cost.process_race import Setting, disturbance_notes, pairs, time_setting
+from evals.cost.rounds import Rounds, Until
+from evals.cost.timing import RanOutOfMemory
 from evals.measurement import Measurement
-from evals.measuring_process import Heartbeat, MeasuringProcess
-from evals.process_race import Setting, disturbance_notes, pairs, time_setting
 from evals.registry import metric
 from evals.results import Result
-from evals.rounds import Rounds, Until
-from evals.timing import RanOutOfMemory
 from evals.trial import Trial
 from models.progress import Progress, format_seconds, part
 

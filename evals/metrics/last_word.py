@@ -4,10 +4,10 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from evals.asking.respondent import Respondent
 from evals.figures import Figure
-from evals.last_word import cut
+from evals.judging.last_word import cut
 from evals.registry import metric
-from evals.respondent import Respondent
 from evals.results import Result
 from evals.rows import Row
 from evals.task import Task

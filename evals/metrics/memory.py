@@ -4,14 +4,14 @@ from collections.abc import Iterator
 from dataclasses import asdict
 
 from evals import statistics
-from evals.compression import Compressed, compressed_bytes
-from evals.kv_cache import KvCache
+from evals.cost.compression import Compressed, compressed_bytes
+from evals.cost.kv_cache import KvCache
+from evals.cost.measuring_process import Heartbeat, MeasuringProcess
+from evals.cost.memory import Footprint, Peak, peak_lengths, take_peak, zeros_note
+from evals.cost.sparse_storage import SparseBytes
 from evals.measurement import Measurement
-from evals.measuring_process import Heartbeat, MeasuringProcess
-from evals.memory import Footprint, Peak, peak_lengths, take_peak, zeros_note
 from evals.registry import metric
 from evals.results import Result
-from evals.sparse_storage import SparseBytes
 from evals.trial import Trial
 from models.progress import Progress, part
 from models.weights import weight_files

@@ -6,11 +6,11 @@ import numpy as np
 import torch
 
 from evals import protocols
+from evals.asking.respondent import Respondent
 from evals.overlap import overlap_note
 from evals.perplexity import ProtocolMismatch, Scored, compare, score_windows, summarise
 from evals.protocols import Request
 from evals.registry import metric
-from evals.respondent import Respondent
 from evals.results import Result
 from evals.scoring import Group, batch_losses, batch_size
 from evals.trial import Trial

@@ -1,17 +1,16 @@
 """Question answering: short answers, written after a context and a question, against those of people.
 
-A task's `language: zh` asks for CMRC 2018's definitions (`evals.answers.cmrc`), any other for SQuAD's
-(`evals.answers.squad`). `no_answer` is the word that a model is to write where the context has no answer: with it the
+A task's `language: zh` asks for CMRC 2018's definitions (`evals.judging.cmrc`), any other for SQuAD's
+(`evals.judging.squad`). `no_answer` is the word that a model is to write where the context has no answer: with it the
 figures are those of SQuAD 2.0, which the official script also gives apart for the questions that have an answer
 (`has_answer`) and those that have none (`no_answer`).
 """
 
 from collections.abc import Iterator
 
-from evals import answering
-from evals.answers import cmrc, squad
-from evals.counted import counted, left_out, mean_of_counted
 from evals.figures import Figure
+from evals.judging import answering, cmrc, squad
+from evals.judging.counted import counted, left_out, mean_of_counted
 from evals.registry import metric
 from evals.results import Result
 from evals.rows import Row

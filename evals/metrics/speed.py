@@ -6,17 +6,17 @@ from dataclasses import replace
 import numpy as np
 
 from evals import statistics
+from evals.cost.latency import vllm_names
+from evals.cost.measuring_process import Heartbeat, MeasuringProcess
+from evals.cost.memory import zeros_note
+from evals.cost.process_race import Setting, disturbance_notes, load_seconds, pairs, time_setting
+from evals.cost.rounds import Rounds, Until
+from evals.cost.speed import Lane, make_lane, measured, percentiles
+from evals.cost.timing import RanOutOfMemory, Run
 from evals.environment import load_average
-from evals.latency import vllm_names
 from evals.measurement import Measurement
-from evals.measuring_process import Heartbeat, MeasuringProcess
-from evals.memory import zeros_note
-from evals.process_race import Setting, disturbance_notes, load_seconds, pairs, time_setting
 from evals.registry import metric
 from evals.results import Result
-from evals.rounds import Rounds, Until
-from evals.speed import Lane, make_lane, measured, percentiles
-from evals.timing import RanOutOfMemory, Run
 from evals.trial import Trial
 from models.progress import part
 

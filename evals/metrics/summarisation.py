@@ -5,9 +5,9 @@ A task says its `language` and which fields have the `references`; each score is
 
 from collections.abc import Iterator
 
-from evals import answering
-from evals import summaries as scores
 from evals.figures import Figure
+from evals.judging import answering
+from evals.judging import summaries as scores
 from evals.registry import metric
 from evals.results import Result
 from evals.rows import Row

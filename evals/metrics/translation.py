@@ -5,9 +5,9 @@ A task says the `language` that is translated into, and which fields have the `r
 
 from collections.abc import Iterator
 
-from evals import answering
-from evals import translation as scores
 from evals.figures import Figure
+from evals.judging import answering
+from evals.judging import translation as scores
 from evals.registry import metric
 from evals.results import Result
 from evals.rows import Row

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from evals.data import Text
-    from evals.text_figures import MeanOfTexts, Pooled
+    from evals.judging.text_figures import MeanOfTexts, Pooled
     from evals.windows import Windows
 
 DEFAULT = "gptq"

@@ -3,8 +3,8 @@
 from transformers import PreTrainedTokenizerBase
 
 from evals.data import Text
+from evals.judging.text_figures import BITS_PER_BYTE, NLL, PERPLEXITY
 from evals.protocols import Request, protocol, refuse_stride, window_length
-from evals.text_figures import BITS_PER_BYTE, NLL, PERPLEXITY
 from evals.windows import Span, Windows, passage_of, windows_of
 
 LONGEST = 2048  # GPTQ, SparseGPT and AWQ; Wanda uses the model's own context

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from transformers import PreTrainedTokenizerBase
 
 from evals.data import Text
+from evals.judging.text_figures import BITS_PER_BYTE, BYTE_PERPLEXITY, WORD_PERPLEXITY
 from evals.protocols import Request, protocol, refuse_stride, window_length
-from evals.text_figures import BITS_PER_BYTE, BYTE_PERPLEXITY, WORD_PERPLEXITY
 from evals.windows import Passage, Span, Windows, after, passage_of, sharing, windows_of
 from models.errors import RequestError
 

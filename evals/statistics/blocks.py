@@ -24,9 +24,7 @@ def block_length(count: int) -> int:
     return max(1, count // BLOCKS)
 
 
-def block_ratio(
-    numerators: np.ndarray, denominators: np.ndarray, seed: int = 0, logarithmic: bool = False
-) -> Estimate:
+def block_ratio(numerators: np.ndarray, denominators: np.ndarray, seed: int = 0, logarithmic: bool = False) -> Estimate:
     """sum(numerators) / sum(denominators) over n samples in the order of the text, each like its neighbours.
 
     The standard error is that of the circular block bootstrap (Politis and Romano 1992) of the linearised ratio, and

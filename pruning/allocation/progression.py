@@ -16,9 +16,7 @@ SPAN = 0.1  # how much sparser the last block is than the first
 
 
 @register("allocation", "progression")
-def progression(
-    projections: Sequence[Projection], sparsity: float, measures: Mapping[str, Tensor]
-) -> dict[str, float]:
+def progression(projections: Sequence[Projection], sparsity: float, measures: Mapping[str, Tensor]) -> dict[str, float]:
     """Every block a little sparser than the one before it, the last 10 points above the first; needs no text.
 
     What the first blocks lose, all that follow are given, so that they keep more. Block l of L is given

@@ -14,9 +14,7 @@ if TYPE_CHECKING:
 
 
 @register("allocation", "uniform")
-def uniform(
-    projections: Sequence[Projection], sparsity: float, measures: Mapping[str, Tensor]
-) -> dict[str, float]:
+def uniform(projections: Sequence[Projection], sparsity: float, measures: Mapping[str, Tensor]) -> dict[str, float]:
     """The same sparsity in every projection.
 
     Returns the sparsity of each projection, by its name.

@@ -46,9 +46,7 @@ def sparsegpt(problem: Problem) -> Solution:
 Choose = Callable[[torch.Tensor, int], torch.Tensor]
 
 
-def _sweep(
-    dense: torch.Tensor, factor: torch.Tensor, span: int, choose: Choose
-) -> tuple[torch.Tensor, torch.Tensor]:
+def _sweep(dense: torch.Tensor, factor: torch.Tensor, span: int, choose: Choose) -> tuple[torch.Tensor, torch.Tensor]:
     """The new weights and what stays of them, [C, R], for `dense` [C, R] and A [C, C] as `factor`.
 
     The textbook hands on errors e_j by U, so that W - V = e U, and inverts H for it. Then e = (W - V) A, and column j

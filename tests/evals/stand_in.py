@@ -7,12 +7,12 @@ from pathlib import Path
 
 import psutil
 
-from evals import engines
-from evals.grid import Grid
-from evals.sweep import sweep
-from evals.sweep_plan import Request
+from evals.sweeping import engines
+from evals.sweeping.grid import Grid
+from evals.sweeping.sweep import sweep
+from evals.sweeping.sweep_plan import Request
 
-# Stands in for `evals.cell`: what it does is told by its sparsity. It writes its name and its process to a log.
+# Stands in for `evals.sweeping.cell`: what it does is told by its sparsity. It writes its name and its process to a log.
 STAND_IN = """
 import json, os, signal, subprocess, sys
 request = json.loads(sys.stdin.readline())
@@ -68,7 +68,9 @@ class StandIn:
         self.words = ["-c", STAND_IN, str(place / "template.json"), str(self._log)]
         find = engines.find
         monkeypatch.setattr(engines, "find", lambda name: functools.partial(find(name), program=self._program))
-        monkeypatch.setattr("evals.sweep.write_report", lambda folders, out: self.reported.append(sorted(folders)))
+        monkeypatch.setattr(
+            "evals.sweeping.sweep.write_report", lambda folders, out: self.reported.append(sorted(folders))
+        )
         self._program: list[str] = []
 
     def run(self, *sparsities, methods=("magnitude",), models=None, meet=False, keep=False, **options):

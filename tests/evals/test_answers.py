@@ -3,10 +3,11 @@
 from collections import Counter
 
 import pytest
-from evals.answers import cmrc, exact_match, normalise, token_f1
-from evals.answers.squad import answer_or_none, with_no_answer
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from evals.judging import cmrc
+from evals.judging.squad import answer_or_none, exact_match, normalise, token_f1, with_no_answer
 
 WORDS = st.lists(st.sampled_from(["oil", "crisis", "1973", "March", "Denver"]), min_size=1, max_size=6).map(" ".join)
 SPOKEN = st.lists(st.sampled_from(["oil", "The", "a", "crisis", ".", "1973", ""]), max_size=5).map(" ".join)

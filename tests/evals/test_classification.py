@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evals.classification import accuracy, classification, confusion_matrix, f1, matthews, precision, recall
+from evals.judging.classification import accuracy, classification, confusion_matrix, f1, matthews, precision, recall
 
 answers = st.integers(2, 5).flatmap(
     lambda classes: st.tuples(

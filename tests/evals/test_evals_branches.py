@@ -7,9 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evals import likelihood
-from evals.branches import can_branch, rows_of
-from evals.likelihood import packs, score_pairs
+from evals.asking import likelihood
+from evals.asking.branches import can_branch, rows_of
+from evals.asking.likelihood import packs, score_pairs
 from tests.conftest import FAMILIES
 
 CONTEXT = [0, 5, 17, 9, 200, 31, 4]

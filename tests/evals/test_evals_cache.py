@@ -10,9 +10,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evals.cache import Cache, default_path, key
+from evals.asking.cache import Cache, default_path, key
+from evals.asking.fingerprint import fingerprint
 from evals.contenders import Contenders
-from evals.fingerprint import fingerprint
 from models.errors import EspalierError, RequestError
 
 ASKED = [("Review: a wall", [" good", " rather bad", " bad"]), ("Review: a tree in the garden", [" good", " bad"])]
@@ -44,7 +44,7 @@ def test_a_batch_is_kept_whole_or_not_at_all(tmp_path):
 
 def test_many_processes_write_at_once(tmp_path):
     code = (
-        "import sys; from evals.cache import Cache, key; cache = Cache(sys.argv[1])\n"
+        "import sys; from evals.asking.cache import Cache, key; cache = Cache(sys.argv[1])\n"
         "for at in range(50): cache.keep({key(sys.argv[2], str(at)): b'x'})"
     )
     children = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "c"), str(name)]) for name in range(3)]
@@ -132,8 +132,8 @@ def test_what_was_answered_once_needs_no_weights(asked_of):
 
 
 def test_a_run_that_was_cut_off_goes_on_to_the_same_bits(asked_of, monkeypatch):
-    from evals import branches
-    from evals import respondent as module
+    from evals.asking import branches
+    from evals.asking import respondent as module
 
     monkeypatch.setattr(branches, "BATCH_TOKENS", 60)
     asked = [(f"Review: {'a tree ' * at}", [" good", " rather bad", " bad"]) for at in range(12)]

@@ -12,10 +12,10 @@ import torch
 from rich.console import Console
 
 from evals import __main__ as command_line
-from evals.board import Board, Standing
-from evals.engines import local
-from evals.grid import Grid
 from evals.results import read_results
+from evals.sweeping.board import Board, Standing
+from evals.sweeping.engines import local
+from evals.sweeping.grid import Grid
 from models.errors import EspalierError, RequestError
 from models.files import read_json
 from tests.evals.stand_in import STAND_IN, StandIn, gone
@@ -78,7 +78,7 @@ def test_cells_that_cannot_be_compared_are_kept_without_a_report(stand_in, monke
     def refuse(folders, out):
         raise RequestError("two machines")
 
-    monkeypatch.setattr("evals.sweep.write_report", refuse)
+    monkeypatch.setattr("evals.sweeping.sweep.write_report", refuse)
     with pytest.raises(EspalierError, match="they make no report: two machines") as error:
         stand_in.run(0.5)
     assert error.value.exit_code == 1 and (stand_in.out / "sweep.json").exists()
@@ -204,7 +204,7 @@ def cluster():
 
 
 def test_ray_runs_cells_on_two_nodes_that_share_no_disk(stand_in, cluster, model, tiny_folder, monkeypatch):
-    from evals.engines.ray import RayTasks
+    from evals.sweeping.engines.ray import RayTasks
 
     os.mkfifo(stand_in.meeting)  # a node has one processor, so both dense cells at once are on two
     where = {"engine": "ray", "address": cluster.address}
@@ -233,7 +233,7 @@ def test_ray_runs_cells_on_two_nodes_that_share_no_disk(stand_in, cluster, model
 
 def test_what_ray_carries_needs_no_package_of_ours():
     ray = pytest.importorskip("ray")
-    from evals.engines.ray import carried
+    from evals.sweeping.engines.ray import carried
 
     code = ray.cloudpickle.dumps(carried(ray))
     script = "import sys; from ray import cloudpickle; cloudpickle.loads(sys.stdin.buffer.read()); print(*sys.modules)"

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from evals import entities
-from evals.entities import as_listed, counts, listed, tagged
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from evals.judging import entities
+from evals.judging.entities import as_listed, counts, listed, tagged
 
 TYPES = {"PER": "Persons", "ORG": "Organizations", "LOC": "Locations"}
 TAGS = st.sampled_from(["O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC"])

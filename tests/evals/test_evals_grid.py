@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evals.cell_folder import CellFolder
-from evals.grid import Grid
-from evals.inputs import Inputs
 from evals.results import write_results
+from evals.sweeping.cell_folder import CellFolder
+from evals.sweeping.grid import Grid
+from evals.sweeping.inputs import Inputs
 from models.errors import RequestError
 
 

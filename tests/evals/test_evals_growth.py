@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from evals.growth import LAWS, Point, fit, fit_difference, geometric, point, sweeps
+from evals.cost.growth import LAWS, Point, fit, fit_difference, geometric, point, sweeps
+from evals.cost.process_race import Setting
+from evals.cost.rounds import Rounds
+from evals.cost.timing import RanOutOfMemory, Run
 from evals.metrics import growth as metric
-from evals.process_race import Setting
 from evals.results import Result
-from evals.rounds import Rounds
-from evals.timing import RanOutOfMemory, Run
 from evals.trial import Trial
 
 

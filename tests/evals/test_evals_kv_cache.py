@@ -5,7 +5,7 @@ import types
 import pytest
 import torch
 
-from evals.kv_cache import cache_bytes, layer_bytes, measure_cache
+from evals.cost.kv_cache import cache_bytes, layer_bytes, measure_cache
 
 IDS = list(range(2, 120))
 FULL = {  # family: key-value heads, head size

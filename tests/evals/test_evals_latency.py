@@ -5,13 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evals.latency import enough_for, pooled_percentiles, vllm_names
-from evals.timing import Run
+from evals.cost.latency import enough_for, pooled_percentiles, vllm_names
+from evals.cost.timing import Run
 
 rows = st.integers(1, 6).flatmap(
-    lambda width: st.lists(
-        st.lists(st.floats(1e-4, 10), min_size=width, max_size=width), min_size=1, max_size=6
-    )
+    lambda width: st.lists(st.lists(st.floats(1e-4, 10), min_size=width, max_size=width), min_size=1, max_size=6)
 )
 
 

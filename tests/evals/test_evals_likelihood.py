@@ -9,9 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evals import branches
-from evals.encoding import encode_pair
-from evals.likelihood import (
+from evals.asking import branches
+from evals.asking.encoding import encode_pair
+from evals.asking.likelihood import (
     ChoiceScore,
     leading_tokens,
     log_likelihoods,
@@ -82,7 +82,9 @@ def test_the_choices_of_one_token_sum_to_one_over_the_vocabulary(tiny_model):
     assert torch.tensor(values).exp().sum().item() == pytest.approx(1, abs=1e-5)
 
 
-@given(st.text(alphabet="ab ,é花\n", max_size=12), st.integers(0, 3), st.text(alphabet="ab ,é花", min_size=1, max_size=8))
+@given(
+    st.text(alphabet="ab ,é花\n", max_size=12), st.integers(0, 3), st.text(alphabet="ab ,é花", min_size=1, max_size=8)
+)
 @settings(max_examples=80, deadline=None)
 def test_pairs_keep_the_text_whole_and_no_space_ends_the_prompt(tiny_tokenizer, prompt, spaces, choice):
     context, tail = encode_pair(tiny_tokenizer, prompt + " " * spaces, choice)

@@ -12,13 +12,13 @@ import pytest
 import torch
 from torch import nn
 
-from evals import compression, gpu
 from evals.contenders import Contenders
-from evals.kv_cache import measure_cache
-from evals.memory import Peak, disk_bytes, measure, peak, peak_lengths, zeros_note
+from evals.cost import compression, gpu
+from evals.cost.kv_cache import measure_cache
+from evals.cost.memory import Peak, disk_bytes, measure, peak, peak_lengths, zeros_note
+from evals.cost.peak import high_water_mark, marks
+from evals.cost.sparse_storage import bitmask_bytes, sparse_bytes
 from evals.metrics import memory as metric
-from evals.peak import high_water_mark, marks
-from evals.sparse_storage import bitmask_bytes, sparse_bytes
 from evals.trial import Trial
 from models.errors import Cancelled, EspalierError, RequestError
 

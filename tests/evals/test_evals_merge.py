@@ -2,7 +2,7 @@
 
 import pytest
 
-from evals.merge import Incomparable, find_sources, merge
+from evals.reporting.merge import Incomparable, find_sources, merge
 from evals.results import validate, write_results
 from models.errors import RequestError
 

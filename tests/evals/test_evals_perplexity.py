@@ -29,7 +29,9 @@ def textbook(model, tokenizer, text, length):
         window = ids[:, at * length : (at + 1) * length]
         with torch.no_grad():
             logits = model(window).logits
-        mean = torch.nn.CrossEntropyLoss()(logits[:, :-1].reshape(-1, logits.shape[-1]).float(), window[:, 1:].reshape(-1))
+        mean = torch.nn.CrossEntropyLoss()(
+            logits[:, :-1].reshape(-1, logits.shape[-1]).float(), window[:, 1:].reshape(-1)
+        )
         weighed.append(mean.double() * length)
     return float(torch.exp(torch.stack(weighed).sum() / (count * length)))
 

@@ -5,10 +5,11 @@ from math import prod
 
 import numpy as np
 import pytest
-from evals.counted import mean_of_counted
-from evals.repetition import STRETCH, distinct, repetition, repetition_rate, sequence_repetition
 from hypothesis import given
 from hypothesis import strategies as st
+
+from evals.judging.counted import mean_of_counted
+from evals.judging.repetition import STRETCH, distinct, repetition, repetition_rate, sequence_repetition
 
 WORDS = st.lists(st.sampled_from("abcd"), max_size=14)
 

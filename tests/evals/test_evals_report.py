@@ -12,22 +12,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evals.canvas import canvas, look, place_labels
-from evals.csv_file import as_csv
-from evals.frontier import front
-from evals.headings import headings, title
-from evals.lineage import lineage, recipe_name
 from evals.measurement import Measurement
-from evals.plots.growth import growth
-from evals.plots.latency import latency
-from evals.plots.perplexity_sparsity import perplexity_sparsity
-from evals.plots.quality_bytes import quality_bytes
-from evals.plots.quality_speed import quality_speed
-from evals.plots.tasks import tasks
-from evals.plotting import Undrawable
-from evals.report import write_report
+from evals.reporting.canvas import canvas, look, place_labels
+from evals.reporting.csv_file import as_csv
+from evals.reporting.frontier import front
+from evals.reporting.headings import headings, title
+from evals.reporting.lineage import lineage, recipe_name
+from evals.reporting.plots.growth import growth
+from evals.reporting.plots.latency import latency
+from evals.reporting.plots.perplexity_sparsity import perplexity_sparsity
+from evals.reporting.plots.quality_bytes import quality_bytes
+from evals.reporting.plots.quality_speed import quality_speed
+from evals.reporting.plots.tasks import tasks
+from evals.reporting.plotting import Undrawable
+from evals.reporting.report import write_report
+from evals.reporting.table import in_words, markdown
 from evals.results import PairedTest, Result, write_results
-from evals.table import in_words, markdown
 from models.errors import RequestError
 
 PLOTS = ("growth", "latency", "perplexity_sparsity", "quality_bytes", "quality_speed", "tasks")

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from evals.measurement import Measurement
+from evals.reporting.table import cell, in_words, markdown
 from evals.results import SCHEMA, InvalidResults, PairedTest, Result, read_results, validate, write_results
-from evals.table import cell, in_words, markdown
 from models.errors import RequestError
 
 

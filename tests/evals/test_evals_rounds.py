@@ -2,10 +2,10 @@
 
 import pytest
 
-from evals import rounds
-from evals.cpu_share import CpuWatch, Ticks, parse_ticks, read_ticks
-from evals.rounds import Until, interleave
-from evals.timing import Run
+from evals.cost import rounds
+from evals.cost.cpu_share import CpuWatch, Ticks, parse_ticks, read_ticks
+from evals.cost.rounds import Until, interleave
+from evals.cost.timing import Run
 
 
 def entrants(log, seconds=1.0, cpu=0.0):

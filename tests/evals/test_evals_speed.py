@@ -5,10 +5,10 @@ from threading import Event
 import pytest
 import torch
 
-from evals import timing
-from evals.latency import vllm_names
-from evals.speed import DEFINITIONS, FIGURES, make_lane, percentiles, race
-from evals.timing import Run
+from evals.cost import timing
+from evals.cost.latency import vllm_names
+from evals.cost.speed import DEFINITIONS, FIGURES, make_lane, percentiles, race
+from evals.cost.timing import Run
 from models.errors import Cancelled, RequestError
 
 PROMPT = "The gardener ties the young branches to the wall and cuts what grows away from it."

@@ -1,10 +1,11 @@
 """ROUGE for any language, against rouge_score and by hand."""
 
 import pytest
-from evals.summaries import TYPES, by_sentence, protocol, rouge
-from evals.words import words
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from evals.judging.summaries import TYPES, by_sentence, protocol, rouge
+from evals.judging.words import words
 
 scorer = pytest.importorskip("rouge_score.rouge_scorer")
 

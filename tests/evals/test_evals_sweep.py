@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from evals import __main__ as command_line
-from evals import cell, engines
-from evals.engines import local
-from evals.grid import Grid
 from evals.results import SWEEP, check, read_results
-from evals.sweep_plan import Request, make_plan
+from evals.sweeping import cell, engines
+from evals.sweeping.engines import local
+from evals.sweeping.grid import Grid
+from evals.sweeping.sweep_plan import Request, make_plan
 from models.files import read_json
 from models.progress import silent
 from tests.evals.stand_in import gone
@@ -26,7 +26,7 @@ SMALL = ["--samples", "4", "--sequence-length", "32", "--quick", "--dtype", "flo
 SUICIDE = """
 import os, signal, sys
 from evals import __main__ as command_line
-from evals.engines.local import Local
+from evals.sweeping.engines.local import Local
 submit, name = Local.submit, sys.argv[1]
 def deadly(self, job):
     submit(self, job)

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evals import choices, evaluate_models, registry, rows, task
-from evals.calibration import brier, confidence_bins, expected_calibration_error
+from evals import evaluate_models, registry, rows, task
+from evals.judging import choices
+from evals.judging.calibration import brier, confidence_bins, expected_calibration_error
 from evals.results import read_results
 from models.errors import RequestError
 
@@ -124,7 +125,11 @@ def test_what_a_task_lacks_is_named(tmp_path):
     with pytest.raises(RequestError, match="'text'.*its rows have words"):
         found.prompt_of({"words": 1})
     (tmp_path / "bad.yaml").write_text("a: [")
-    for name, line in ((str(tmp_path / "bad.yaml"), "not YAML"), ("beauty", "Unknown task"), ("no.yaml", "no task file")):
+    for name, line in (
+        (str(tmp_path / "bad.yaml"), "not YAML"),
+        ("beauty", "Unknown task"),
+        ("no.yaml", "no task file"),
+    ):
         with pytest.raises(RequestError, match=line):
             task.find(name)
 
@@ -137,13 +142,17 @@ def test_rows_are_taken_evenly(size, most):
     assert gaps.max() - gaps.min() <= 1
 
 
-FIXED = task.Task("t", "", "classification", {}, "", options={"label": "l", "choices": {"a": " x", "b": " yy", "c": " z"}})
+FIXED = task.Task(
+    "t", "", "classification", {}, "", options={"label": "l", "choices": {"a": " x", "b": " yy", "c": " z"}}
+)
 FREE = task.Task("t", "", "choice", {}, "", options={"label": "l", "choices": "of"})
 logs = st.lists(st.lists(st.floats(-30, -0.01), min_size=3, max_size=3), min_size=1, max_size=40)
 
 
 def answers_of(values):
-    return [{"log_likelihood": v, "norm": v / n, "bytes": v / n, "pmi": v} for v, n in zip(values, (1, 2, 1), strict=True)]
+    return [
+        {"log_likelihood": v, "norm": v / n, "bytes": v / n, "pmi": v} for v, n in zip(values, (1, 2, 1), strict=True)
+    ]
 
 
 @given(logs, st.data())
@@ -202,14 +211,22 @@ def test_calibration_is_that_of_its_definition():
 
 def test_a_table_of_ones_own_is_a_task(tmp_path, tiny_folder):
     path = tmp_path / "mine.csv"
-    path.write_text("id,review,stars\n" + "".join(f"{at},a tree {at},{'good' if at % 2 else 'bad'}\n" for at in range(12)))
+    path.write_text(
+        "id,review,stars\n" + "".join(f"{at},a tree {at},{'good' if at % 2 else 'bad'}\n" for at in range(12))
+    )
     models = [str(tiny_folder(seed=seed)) for seed in (1, 2)]
     columns = {"text": "review", "label": "stars"}
     document = evaluate_models(models, tmp_path / "out", tasks=[str(path)], columns=columns, dtype="float32")
     assert document == read_results(tmp_path / "out")
     found = {(entry["model"], entry["metric"]): entry for entry in document["results"]}
-    assert found[models[0], "accuracy"]["n"] == 12 and found[models[0], "accuracy"]["protocol"]["choices"] == [" bad", " good"]
-    assert found[models[1], "accuracy_difference"]["test"]["p_holm"] >= found[models[1], "accuracy_difference"]["test"]["p"]
+    assert found[models[0], "accuracy"]["n"] == 12 and found[models[0], "accuracy"]["protocol"]["choices"] == [
+        " bad",
+        " good",
+    ]
+    assert (
+        found[models[1], "accuracy_difference"]["test"]["p_holm"]
+        >= found[models[1], "accuracy_difference"]["test"]["p"]
+    )
     assert 0 <= found[models[1], "flip_rate"]["value"] <= 1 and found[models[1], "flip_rate"]["baseline"] == models[0]
     with pytest.raises(RequestError, match="no column 'text'.*--columns"):
         evaluate_models(models, tasks=[str(path)])
@@ -226,7 +243,14 @@ def test_a_metric_takes_the_sets_that_ship_and_one_without_says_what_it_needs(ti
 def test_the_grammar_and_last_word_metrics_on_files_of_ones_own(tmp_path, tiny_folder):
     (tmp_path / "pairs.jsonl").write_text('{"g": "a tree", "b": "tree a", "t": "order"}\n' * 3)
     (tmp_path / "words.jsonl").write_text('{"text": "the cat sat on the wall"}\n' * 2)
-    grammar = {"metric": "grammar", "data": {"file": "pairs.jsonl"}, "prompt": "{g}", "good": "g", "bad": "b", "group": "t"}
+    grammar = {
+        "metric": "grammar",
+        "data": {"file": "pairs.jsonl"},
+        "prompt": "{g}",
+        "good": "g",
+        "bad": "b",
+        "group": "t",
+    }
     (tmp_path / "pairs.yaml").write_text(json.dumps({"summary": "s", "groups": ["order", "other"]} | grammar))
     last = {"summary": "s", "metric": "last_word", "data": {"file": "words.jsonl"}, "prompt": "{text}"}
     (tmp_path / "words.yaml").write_text(json.dumps(last))

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from evals import timing
-from evals.timing import EventClock, HostClock, RanOutOfMemory, Run, clock_for, prompt_batch, time_generation
+from evals.cost import timing
+from evals.cost.timing import EventClock, HostClock, RanOutOfMemory, Run, clock_for, prompt_batch, time_generation
 from models.errors import Cancelled, EspalierError
 
 

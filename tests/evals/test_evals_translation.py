@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from evals.translation import bleu, bleu_statistics, chrf, chrf_statistics, signatures
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from evals.judging.translation import bleu, bleu_statistics, chrf, chrf_statistics, signatures
 
 sacrebleu = pytest.importorskip("sacrebleu.metrics")
 

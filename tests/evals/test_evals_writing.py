@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from evals.writing import Written, write
+
+from evals.asking.writing import Written, write
 from models.decoding import Generation
 from models.errors import Cancelled, EspalierError, RequestError
 from models.sampling import Sampling
@@ -83,7 +84,7 @@ def test_a_prompt_too_long_keeps_its_end_and_its_leading_special_token_and_says_
 
 
 def test_batches_come_as_they_are_done_the_longest_first(tiny_model, tiny_tokenizer, monkeypatch):
-    monkeypatch.setattr("evals.writing.BATCH_TOKENS", 80)
+    monkeypatch.setattr("evals.asking.writing.BATCH_TOKENS", 80)
     seen = []
     prompts = ["tree " * count for count in (3, 30, 5, 20)]
     model = tiny_model()
@@ -102,7 +103,7 @@ def test_no_prompts_need_no_forward_pass(tiny_model, tiny_tokenizer):
 
 
 def test_a_model_without_logits_to_keep_gets_smaller_batches(tiny_model, tiny_tokenizer, monkeypatch):
-    from evals import writing
+    from evals.asking import writing
 
     model = tiny_model()
     monkeypatch.setattr(writing, "LOGIT_BYTES", 4 * 10 * len(tiny_tokenizer) * 2)

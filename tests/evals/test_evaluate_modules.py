@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evals import answers
+from evals.judging import squad as answers
 from models import load
 
 ROOT = Path(__file__).parents[2]

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from evals.asking.respondent import Respondent
 from evals.metrics.grammar import answer, figures, judge
-from evals.respondent import Respondent
 from evals.task import Task
 from models import Loaded
 from models.progress import silent

@@ -5,9 +5,9 @@ from hashlib import sha256
 
 import pytest
 
-from evals.harness_export import export, higher_is_better, sanitized
-from evals.harness_samples import sample_row
 from evals.measurement import Measurement
+from evals.reporting.harness_export import export, higher_is_better, sanitized
+from evals.reporting.harness_samples import sample_row
 from evals.results import HARNESS_RESULTS, HARNESS_SAMPLE, InvalidResults, Result, check, read_results, write_results
 from evals.samples import Sample
 

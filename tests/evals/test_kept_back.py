@@ -5,7 +5,8 @@ import json
 
 import pytest
 
-from evals import choices, task
+from evals import task
+from evals.judging import choices
 from evals.task import Task
 from models.errors import RequestError
 from training.formats import SENTIMENT_LABELS, classification_prompt, completion, question_prompt

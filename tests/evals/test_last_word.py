@@ -8,10 +8,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from evals.asking.respondent import Respondent
 from evals.figures import estimate
-from evals.last_word import cut
+from evals.judging.last_word import cut
 from evals.metrics.last_word import LARGEST_LOG, answer, figures, judge, perplexity
-from evals.respondent import Respondent
 from evals.task import Task
 from models import Loaded
 from models.errors import RequestError

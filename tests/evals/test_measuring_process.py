@@ -10,12 +10,12 @@ import threading
 import psutil
 import pytest
 
-from evals import measuring_process, process_race
-from evals.measuring_process import Heartbeat, MeasuringProcess
-from evals.process_race import Setting, load_seconds, pairs, time_setting
-from evals.rounds import Until
-from evals.runner import Runner
-from evals.timing import RanOutOfMemory
+from evals.cost import measuring_process, process_race
+from evals.cost.measuring_process import Heartbeat, MeasuringProcess
+from evals.cost.process_race import Setting, load_seconds, pairs, time_setting
+from evals.cost.rounds import Until
+from evals.cost.runner import Runner
+from evals.cost.timing import RanOutOfMemory
 from models.errors import Cancelled, EspalierError, RequestError
 
 
@@ -94,7 +94,7 @@ def test_it_ends_with_its_parent_in_the_middle_of_a_command(folder):
     # The parent tells the child's number, gives it hours of work, and is killed.
     script = (
         "import sys, threading\n"
-        "from evals.measuring_process import MeasuringProcess\n"
+        "from evals.cost.measuring_process import MeasuringProcess\n"
         "process = MeasuringProcess(sys.argv[1], 'cpu')\n"
         "process.load()\n"
         "threading.Thread(target=process.time, args=(64, 120, 10**9), daemon=True).start()\n"
@@ -142,7 +142,7 @@ def test_noise_of_a_library_does_no_harm_and_a_kill_is_told_and_told_again(folde
         "def loud(*words, **more):\n"
         "    print('noise', flush=True)\n"
         "    return dumps(*words, **more)\n"
-        "if 'evals.runner' in sys.orig_argv:\n"
+        "if 'evals.cost.runner' in sys.orig_argv:\n"
         "    json.dumps = loud\n"
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from evals.compression import CHUNK, compressed_bytes
-from evals.sparse_storage import bitmask_bytes, csr_bytes, fits_two_of_four, sparse_bytes, two_of_four_bytes
+from evals.cost.compression import CHUNK, compressed_bytes
+from evals.cost.sparse_storage import bitmask_bytes, csr_bytes, fits_two_of_four, sparse_bytes, two_of_four_bytes
 from models.errors import Cancelled
 
 

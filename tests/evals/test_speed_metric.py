@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from evals.memory import measure
+from evals.cost.memory import measure
+from evals.cost.process_race import Setting
+from evals.cost.timing import RanOutOfMemory, Run
 from evals.metrics import speed as metric
-from evals.process_race import Setting
-from evals.timing import RanOutOfMemory, Run
 from evals.trial import Trial
 
 

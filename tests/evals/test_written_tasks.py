@@ -6,15 +6,16 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+
 from evals import registry, task
-from evals.answering import stops
-from evals.entities import as_listed
+from evals.asking.writing import Written
+from evals.judging.answering import stops
+from evals.judging.entities import as_listed
 from evals.metrics import entities as entities_metric
 from evals.metrics import qa as qa_metric
 from evals.rows import read_rows
 from evals.run import evaluate_models
 from evals.trial import Trial
-from evals.writing import Written
 from models.errors import RequestError
 from models.progress import silent
 from training.formats import UNANSWERABLE, question_prompt
@@ -196,7 +197,7 @@ def test_cut_prompts_are_told(tmp_path):
 
 @pytest.mark.parametrize(("metric", "package"), [("translation", "sacrebleu"), ("summarisation", "rouge_score")])
 def test_a_missing_library_is_told_before_anything_is_written(tmp_path, monkeypatch, metric, package):
-    from evals import summaries, translation
+    from evals.judging import summaries, translation
 
     for name in (package, "sacrebleu.metrics", "rouge_score.rouge_scorer"):
         monkeypatch.setitem(sys.modules, name, None)

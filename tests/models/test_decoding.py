@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from models.decoding import PREFILL_CHUNK, Generation, TextStream
 from models.errors import EspalierError, RequestError
 from models.sampling import Sampler, Sampling
@@ -31,7 +32,9 @@ def test_a_prompt_read_in_pieces_gives_the_same_tokens(tiny_model, tiny_tokenize
     ours = Generation(model, tiny_tokenizer, ids, Sampling(8))
     ours.step()
     assert not ours.ids and not ours.finished
-    theirs = model.generate(torch.tensor([ids]), attention_mask=torch.ones(1, len(ids)), max_new_tokens=8, do_sample=False)
+    theirs = model.generate(
+        torch.tensor([ids]), attention_mask=torch.ones(1, len(ids)), max_new_tokens=8, do_sample=False
+    )
     assert ours.run().ids == theirs[0, len(ids) :].tolist()
 
 
@@ -128,7 +131,14 @@ def test_streamed_text_is_the_whole_text_and_never_shows_half_a_character(text, 
 
 @pytest.mark.parametrize(
     "options",
-    [dict(max_new_tokens=0), dict(temperature=-1), dict(top_p=0), dict(top_k=-1), dict(min_p=2), dict(repetition_penalty=0)],
+    [
+        dict(max_new_tokens=0),
+        dict(temperature=-1),
+        dict(top_p=0),
+        dict(top_k=-1),
+        dict(min_p=2),
+        dict(repetition_penalty=0),
+    ],
 )
 def test_senseless_sampling_is_refused(options):
     with pytest.raises(RequestError):

@@ -3,6 +3,7 @@
 import gzip
 
 import pytest
+
 from models.documents import HUB_DATASET, file_documents, is_hub_name
 
 
@@ -20,7 +21,9 @@ def test_a_hub_name_has_a_revision_a_configuration_and_a_split(name, parts):
     assert tuple(HUB_DATASET.fullmatch(name)[part] for part in ("repo", "revision", "config", "split")) == parts
 
 
-@pytest.mark.parametrize("name", ["./owner/name", "/owner/name", "~/name", "text.txt", "a/b.jsonl", "x.jsonl.gz", "two words", ""])
+@pytest.mark.parametrize(
+    "name", ["./owner/name", "/owner/name", "~/name", "text.txt", "a/b.jsonl", "x.jsonl.gz", "two words", ""]
+)
 def test_a_path_is_no_hub_name(name):
     assert not is_hub_name(name)
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+
 from models import policy
 from models.command import Parser, finish
 from models.errors import Cancelled, EspalierError, RequestError
@@ -110,13 +111,22 @@ def test_the_time_left_of_a_resumed_run_counts_from_where_it_resumed(monkeypatch
 
 @pytest.mark.parametrize(
     ("value", "shown"),
-    [(0, "0 B"), (1023, "1023 B"), (1024, "1.00 KiB"), (11_541_120, "11.0 MiB"), (3 << 30, "3.00 GiB"), (1 << 44, "16384 GiB")],
+    [
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1024, "1.00 KiB"),
+        (11_541_120, "11.0 MiB"),
+        (3 << 30, "3.00 GiB"),
+        (1 << 44, "16384 GiB"),
+    ],
 )
 def test_bytes_are_shown_with_iec_names(value, shown):
     assert format_bytes(value) == shown
 
 
-@pytest.mark.parametrize(("value", "shown"), [(999, "999"), (5_770_496, "5.77 M"), (17_300_000, "17.3 M"), (1.24e9, "1.24 B")])
+@pytest.mark.parametrize(
+    ("value", "shown"), [(999, "999"), (5_770_496, "5.77 M"), (17_300_000, "17.3 M"), (1.24e9, "1.24 B")]
+)
 def test_counts(value, shown):
     assert format_count(value) == shown
 
@@ -174,7 +184,9 @@ def test_the_cpu_gets_bf16_only_where_it_is_fast(monkeypatch, bf16, expected):
     assert policy.choose_dtype(torch.device("cpu"), "float16") == torch.float16
 
 
-@pytest.mark.parametrize(("capability", "expected"), [((9, 0), torch.bfloat16), ((8, 0), torch.bfloat16), ((7, 5), torch.float16)])
+@pytest.mark.parametrize(
+    ("capability", "expected"), [((9, 0), torch.bfloat16), ((8, 0), torch.bfloat16), ((7, 5), torch.float16)]
+)
 def test_a_cuda_card_gets_what_it_multiplies(monkeypatch, capability, expected):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     assert policy.choose_dtype(torch.device("cuda")) == expected

@@ -57,7 +57,11 @@ class FakeHub(BaseHTTPRequestHandler):
 
     def reply(self, status, body, headers=()):
         self.send_response(status)
-        for name, value in {"Content-Type": "application/json", "Content-Length": str(len(body)), **dict(headers)}.items():
+        for name, value in {
+            "Content-Type": "application/json",
+            "Content-Length": str(len(body)),
+            **dict(headers),
+        }.items():
             self.send_header(name, value)
         self.end_headers()
         if self.command == "GET":
@@ -82,7 +86,9 @@ def load_in_new_process(endpoint, cache, *models):
         "HF_ENDPOINT": endpoint, "HF_HUB_OFFLINE": "0", "HF_HOME": str(cache), "HF_HUB_DISABLE_XET": "1",
         "OMP_NUM_THREADS": "1", "PYTHONPATH": ".",
     }  # fmt: skip
-    done = subprocess.run([sys.executable, "-c", LOAD, *models], env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", LOAD, *models], env=environment, capture_output=True, text=True, timeout=120
+    )
     assert done.returncode == 0, done.stderr
     lines = done.stdout.strip().splitlines()
     assert len(lines) == len(models)

@@ -5,6 +5,7 @@ import struct
 import numpy as np
 import pytest
 import torch
+
 from models import load
 from models.errors import RequestError
 from models.llama2c import convert, merges, read_tokenizer
@@ -33,7 +34,13 @@ def write_checkpoint(path, tied=True, seed=0):
 
 
 def write_vocabulary(path):
-    pieces = [b"<unk>", b"\n<s>\n", b"\n</s>\n", *(f"<0x{byte:02X}>".encode() for byte in range(256)), *map(str.encode, PIECES)]
+    pieces = [
+        b"<unk>",
+        b"\n<s>\n",
+        b"\n</s>\n",
+        *(f"<0x{byte:02X}>".encode() for byte in range(256)),
+        *map(str.encode, PIECES),
+    ]
     scores = [0.0] * 259 + [-float(len(PIECES) - len(piece)) for piece in PIECES]
     entries = [struct.pack("<fi", score, len(piece)) + piece for piece, score in zip(pieces, scores)]
     path.write_bytes(struct.pack("<i", 7) + b"".join(entries))

@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 import torch
+
 from models import load
 from models.errors import RequestError
 from models.memory import OutOfMemory, parameter_bytes

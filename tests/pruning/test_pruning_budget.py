@@ -29,7 +29,9 @@ def test_what_is_written_is_what_is_meant(text, amount, in_bytes):
     assert Budget.parse(text) == Budget(amount, in_bytes)
 
 
-@pytest.mark.parametrize("settings", [{}, {"method": "magnitude"}, {"allocation": "owl"}, {"pattern": "unstructured:global"}])
+@pytest.mark.parametrize(
+    "settings", [{}, {"method": "magnitude"}, {"allocation": "owl"}, {"pattern": "unstructured:global"}]
+)
 @pytest.mark.parametrize("in_bytes", [False, True])
 def test_the_pruned_model_keeps_to_the_budget(tiny_model, tiny_tokenizer, settings, in_bytes):
     model = tiny_model("llama")

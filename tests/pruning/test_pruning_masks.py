@@ -11,9 +11,9 @@ from pruning.inspection import keeps_pattern
 from pruning.patterns.block import Block
 from pruning.patterns.n_m import NM
 from pruning.patterns.unstructured import Unstructured
+from pruning.problem import Problem
 from pruning.scores.magnitude import magnitude
 from pruning.scores.wanda import wanda
-from pruning.problem import Problem
 from pruning.selection import keep_highest
 from pruning.solvers.none import keep_as_they_are
 from pruning.target import Target

@@ -7,6 +7,7 @@ from torch import nn
 from models.errors import RequestError
 from pruning.roles import find_anatomy
 
+
 @pytest.mark.parametrize("family", ["llama", "phi3", "gpt2", "opt", "falcon", "deepseek_v3"])
 def test_weights_are_seen_as_outputs_by_inputs_and_written_through(tiny_model, family):
     model = tiny_model(family)

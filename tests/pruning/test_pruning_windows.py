@@ -14,9 +14,7 @@ from pruning import PruningConfig
 from pruning.windows import calibration_windows, cut, make_batches, window_length
 
 
-@given(
-    tokens=st.integers(0, 300), samples=st.integers(1, 12), length=st.integers(2, 40), seed=st.integers(0, 5)
-)
+@given(tokens=st.integers(0, 300), samples=st.integers(1, 12), length=st.integers(2, 40), seed=st.integers(0, 5))
 def test_windows_are_disjoint_runs_of_the_stream(tokens, samples, length, seed):
     pieces = cut(list(range(tokens)), samples, length, seed)
     whole = tokens // length

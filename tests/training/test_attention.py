@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
+
 from training import attention
 from training.attention import attend, attention_for
 

@@ -6,6 +6,7 @@ from collections import Counter
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from training.augmentation import CHANGES, augment, delete, insert, replace, swap
 from training.neighbours import FIXED, near_neighbours
 

@@ -7,6 +7,7 @@ import random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from training.contamination import SHORTEST, HeldOutTexts, without
 from training.held_out import is_held_out
 from training.test_sets import TEST_SETS, HeldOutSet, read_lines

@@ -17,6 +17,7 @@ import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from models.errors import Cancelled, RequestError
 from training.build import Recipe, build_corpus
 from training.corpus import Corpus

@@ -5,8 +5,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from models.errors import RequestError
 from scipy import stats
+
+from models.errors import RequestError
 from training.cross_validation import bag_of_words, corrected_mean, cross_validate, language_model, stratified_folds
 from training.loop import TrainingConfig
 from training.packing import encode_example
@@ -19,7 +20,9 @@ LABELS = [1, 0] * 15
 
 
 @settings(deadline=None)  # the first call imports scikit-learn
-@given(st.lists(st.integers(0, 1), min_size=12, max_size=60).filter(lambda v: 3 <= sum(v) <= len(v) - 3), st.integers(2, 3))
+@given(
+    st.lists(st.integers(0, 1), min_size=12, max_size=60).filter(lambda v: 3 <= sum(v) <= len(v) - 3), st.integers(2, 3)
+)
 def test_every_text_is_tested_once_in_balanced_folds(labels, folds):
     labels = np.array(labels)
     splits = stratified_folds(labels, folds, seed=0)
@@ -71,7 +74,9 @@ def test_a_language_model_learns_the_labels(tiny_folder):
     folder = tiny_folder()
     config = TrainingConfig(tokens=1, length=48, batch=4, learning_rate=1e-2)
     classify = language_model(folder, config, epochs=8, augmented=1)
-    found = classify(["fine", "fine fine", "bad", "bad bad"] * 4, np.array([1, 1, 0, 0] * 4), ["fine fine fine", "bad bad bad"])
+    found = classify(
+        ["fine", "fine fine", "bad", "bad bad"] * 4, np.array([1, 1, 0, 0] * 4), ["fine fine fine", "bad bad bad"]
+    )
     assert found.tolist() == [1, 0]
 
 
@@ -79,7 +84,10 @@ def test_labels_are_the_likelier_words(tiny_model, tiny_tokenizer):
     model = tiny_model()
     texts = ["The branch", "A tree that bears", "cut"]
     losses = [
-        [example_losses(model, [encode_example(example(Review(text, label)), tiny_tokenizer, 0.0)], 64)[0] for label in (0, 1)]
+        [
+            example_losses(model, [encode_example(example(Review(text, label)), tiny_tokenizer, 0.0)], 64)[0]
+            for label in (0, 1)
+        ]
         for text in texts
     ]
     assert predict_labels(model, tiny_tokenizer, texts, 64).tolist() == np.argmin(losses, axis=1).tolist()

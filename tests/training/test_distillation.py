@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from models.errors import RequestError
 from training.distillation import Distillation, token_losses
 from training.loop import TrainingConfig, train

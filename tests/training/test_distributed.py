@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+
 from models.files import write_json
 from training.shards import write_shard
 

@@ -8,11 +8,12 @@ import lzma
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from models.errors import RequestError
 from training import documents
 from training.documents import Broken, pieces, read_documents
 
-TEXTS = ["One, \"two\".", "Drei\tvier", "五", "line\nline"]
+TEXTS = ['One, "two".', "Drei\tvier", "五", "line\nline"]
 
 
 def written(path, content):
@@ -26,9 +27,9 @@ def written(path, content):
 def test_every_kind_of_file(tmp_path, ending):
     rows = "".join(json.dumps({"text": text, "id": 1}) + "\n" for text in TEXTS)
     assert list(read_documents(written(tmp_path / f"a.jsonl{ending}", rows))) == TEXTS
-    table = written(tmp_path / f"a.csv{ending}", "id,text\n1,\"One, \"\"two\"\".\"\n2,\"line\nline\"\n")
+    table = written(tmp_path / f"a.csv{ending}", 'id,text\n1,"One, ""two""."\n2,"line\nline"\n')
     assert list(read_documents(table)) == [TEXTS[0], TEXTS[3]]
-    tabs = written(tmp_path / f"a.TSV{ending}", "review\tlabel\n\"quite\" good\t1\n\nnot\t0\n")
+    tabs = written(tmp_path / f"a.TSV{ending}", 'review\tlabel\n"quite" good\t1\n\nnot\t0\n')
     assert list(read_documents(tabs, ("review",))) == ['"quite" good', "not"]
     assert list(read_documents(written(tmp_path / f"a.txt{ending}", "one\n\ntwo\n"))) == ["one\n\ntwo\n"]
 

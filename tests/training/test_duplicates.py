@@ -6,6 +6,7 @@ import sqlite3
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from training.duplicates import BANDS, ROWS, SeenDocuments, band_keys, fingerprint, similarity
 from training.words import Document
 

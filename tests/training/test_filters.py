@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from models.errors import RequestError
 from training import filters
 from training.cleaning import clean
@@ -21,7 +22,9 @@ PROSE = (
 )
 
 
-ELLIPSES = "the apple and the pear and what grows there…\nthat of plums and much else of that garden...\nto the cherry\n"
+ELLIPSES = (
+    "the apple and the pear and what grows there…\nthat of plums and much else of that garden...\nto the cherry\n"
+)
 
 
 @pytest.mark.parametrize(
@@ -128,7 +131,9 @@ def share_of_most_frequent(found, n):
 @given(st.integers(0, 10**6), st.integers(3, 60), st.integers(2, 12))
 def test_repetition_is_what_a_plain_count_says(seed, count, different):
     generator = random.Random(seed)
-    found = generator.choices(["a", "bb", "ccc", "dddd", "e", "ff", "ggg", "h", "ii", "jj", "kk", "l"][:different], k=count)
+    found = generator.choices(
+        ["a", "bb", "ccc", "dddd", "e", "ff", "ggg", "h", "ii", "jj", "kk", "l"][:different], k=count
+    )
     document = Document(" ".join(found))
     over = [n for n, limit in filters.REPEATED_RUNS.items() if len(found) >= n and share_of_repeated(found, n) > limit]
     reason = filters.repeated_runs(document, ANY)

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+
 from models.errors import RequestError
 from models.files import read_json
 from training import mixture as mixtures
@@ -50,7 +51,9 @@ def test_epochs_are_whole_passes_and_a_random_part():
 
 
 def test_what_is_not_kept_is_not_seen():
-    drawn = list(mixed_examples(Mixture({"first": 1.0}), None, random.Random(0), keep=lambda task, key: key < "first 2"))
+    drawn = list(
+        mixed_examples(Mixture({"first": 1.0}), None, random.Random(0), keep=lambda task, key: key < "first 2")
+    )
     assert len(drawn) == 11 + 1
 
 

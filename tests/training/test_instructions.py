@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from training.held_out import is_held_out
 from training.instructions import passages, reviews
 from training.packing import encode_example, pack
@@ -58,7 +59,8 @@ def root(tmp_path_factory):
         "squad/dev-v2.0.json.gz": json.dumps({"data": squad}),
         "sst2_glue/train.tsv.gz": "sentence\tlabel\n" + lines,
         "wikipedia_en_2015/train.jsonl.xz": "".join(
-            json.dumps({"title": title, "text": f"{PARAGRAPH}\nHistory.\n{PARAGRAPH}\n{PARAGRAPH}"}) + "\n" for title in TITLES
+            json.dumps({"title": title, "text": f"{PARAGRAPH}\nHistory.\n{PARAGRAPH}\n{PARAGRAPH}"}) + "\n"
+            for title in TITLES
         ),
     }
     files |= {f"reviews_uci/{name}_labelled.txt": lines for name in ("amazon_cells", "imdb", "yelp")}

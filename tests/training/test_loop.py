@@ -6,8 +6,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from models.errors import Cancelled, EspalierError, RequestError
 from torch.nn.functional import cross_entropy
+
+from models.errors import Cancelled, EspalierError, RequestError
 from training.loop import TrainingConfig, accumulate_gradients, train
 from training.loss import CHUNK, token_loss
 from training.optimizer import make_optimizers

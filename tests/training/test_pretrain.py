@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+
 from models.errors import RequestError
 from training import pretrain as pretraining
 from training.architecture import SHAPES, new_model

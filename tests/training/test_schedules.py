@@ -5,6 +5,7 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from training.schedules import SCHEDULES, rate_factor
 
 NAMES = st.sampled_from(sorted(SCHEDULES))

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+
 from models.errors import Cancelled, RequestError
 from models.files import read_json, write_json, write_text
 from training import search as searching
@@ -30,7 +31,9 @@ def workplace(tmp_path, tiny_folder, tiny_tokenizer):
     shard = write_shard(corpus / "tokens-00000.bin", [np.arange(4000) % 300], "<u2")
     write_json(corpus / "manifest.json", {"schema_version": SCHEMA, "shards": [shard], "dtype": "<u2"})
     tiny_tokenizer.save_pretrained(corpus / "tokenizer")
-    rows = "".join(f"Sentence {n} is {word}.\t{label}\n" for n in range(12) for label, word in enumerate(("bad", "good")))
+    rows = "".join(
+        f"Sentence {n} is {word}.\t{label}\n" for n in range(12) for label, word in enumerate(("bad", "good"))
+    )
     questions = [{"question": "Who grows?", "answers": [{"text": "Ada"}]}]
     articles = [{"title": f"T{n}", "paragraphs": [{"context": "Ada grows.", "qas": questions}]} for n in range(30)]
     write_text(root / "squad" / "dev-v1.1.json", json.dumps({"data": articles}))
@@ -40,7 +43,9 @@ def workplace(tmp_path, tiny_folder, tiny_tokenizer):
     packed.write_bytes(gzip.compress((root / "squad" / "dev-v1.1.json").read_bytes()))
     wikipedia = root / "wikipedia_en_2015" / "train.jsonl.xz"
     wikipedia.parent.mkdir()
-    wikipedia.write_bytes(lzma.compress(json.dumps({"title": "Trees", "text": "They grow in Weimar in May. " * 9}).encode()))
+    wikipedia.write_bytes(
+        lzma.compress(json.dumps({"title": "Trees", "text": "They grow in Weimar in May. " * 9}).encode())
+    )
     return model, corpus, root
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from models.errors import RequestError
 from training.shards import TokenStream, token_type, write_shard
 

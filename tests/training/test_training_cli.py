@@ -27,7 +27,9 @@ def data(tmp_path_factory):
         ),
     }
     files["squad/dev-v2.0.json.gz"] = files["squad/dev-v1.1.json.gz"]
-    files |= {f"reviews_uci/{name}_labelled.txt": "Works well.\t1\nBroke.\t0\n" for name in ("amazon_cells", "imdb", "yelp")}
+    files |= {
+        f"reviews_uci/{name}_labelled.txt": "Works well.\t1\nBroke.\t0\n" for name in ("amazon_cells", "imdb", "yelp")
+    }
     for name, content in files.items():
         path = root / name
         path.parent.mkdir(exist_ok=True)
@@ -39,7 +41,9 @@ def data(tmp_path_factory):
 
 def prose(seed, count):
     """English words in a random order, with enough function words to pass for prose."""
-    vocabulary = "the of and to that with river town garden tree runs grows early winter stone people water small".split()
+    vocabulary = (
+        "the of and to that with river town garden tree runs grows early winter stone people water small".split()
+    )
     return " ".join(random.Random(seed).choices(vocabulary, k=count))
 
 
@@ -52,7 +56,17 @@ def test_the_three_commands_make_a_model_that_plain_transformers_loads(data, tmp
     steps = (
         ("data", "--source", data, "--out", tmp_path / "corpus", "--vocabulary", 400, "--length", 64),
         ("pretrain", "--corpus", tmp_path / "corpus", "--out", tmp_path / "pre", "--tokens", 512, *small),
-        ("finetune", tmp_path / "pre", "--corpus", tmp_path / "corpus", "--source", data, "--out", tmp_path / "tuned", *small),
+        (
+            "finetune",
+            tmp_path / "pre",
+            "--corpus",
+            tmp_path / "corpus",
+            "--source",
+            data,
+            "--out",
+            tmp_path / "tuned",
+            *small,
+        ),
     )
     for step in steps:
         done = run_cli("training", *step)

@@ -31,7 +31,13 @@ def test_the_endpoints_are_these_and_are_documented(client):
     assert set(named) == {"/generate", "/classify", "/answer", "/prune", "/models"}
     for name, endpoint in named.items():
         assert len(endpoint["description"]) > 60, name
-    assert [p["parameter_name"] for p in named["/prune"]["parameters"]] == ["method", "sparsity", "pattern", "model", "solver"]
+    assert [p["parameter_name"] for p in named["/prune"]["parameters"]] == [
+        "method",
+        "sparsity",
+        "pattern",
+        "model",
+        "solver",
+    ]
     assert all(p["type"]["type"] in ("string", "integer", "number") for e in named.values() for p in e["parameters"])
 
 

@@ -32,5 +32,13 @@ def tasks() -> dict[str, Task]:
     """All tasks by name."""
     from training.tasks import augmented, cloze, headline, questions, sentiment, unanswerable
 
-    found = (sentiment.PHRASES, sentiment.REVIEWS, augmented.TASK, questions.TASK, unanswerable.TASK, cloze.TASK, headline.TASK)
+    found = (
+        sentiment.PHRASES,
+        sentiment.REVIEWS,
+        augmented.TASK,
+        questions.TASK,
+        unanswerable.TASK,
+        cloze.TASK,
+        headline.TASK,
+    )
     return {task.name: task for task in found}

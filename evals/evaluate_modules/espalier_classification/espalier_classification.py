@@ -7,7 +7,7 @@ import datasets
 import evaluate
 
 from evals.bridge import with_intervals
-from evals.classification import classification
+from evals.judging.classification import classification
 
 DESCRIPTION = (
     "Accuracy, MCC, precision, recall and F1, by class and as their plain mean (macro), each with its interval."

@@ -6,8 +6,8 @@
 import datasets
 import evaluate
 
-from evals.answers import cmrc
 from evals.bridge import percent
+from evals.judging import cmrc
 
 DESCRIPTION = "Exact match and F1 of short Chinese answers, in percent, as CMRC 2018 defines them."
 INPUTS = """

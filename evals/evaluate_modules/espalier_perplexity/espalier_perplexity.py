@@ -7,8 +7,7 @@ import datasets
 import evaluate
 
 from evals.bridge import with_intervals
-from evals.data import JOINT
-from evals.data import Text
+from evals.data import JOINT, Text
 from evals.perplexity import perplexity
 from models import load
 

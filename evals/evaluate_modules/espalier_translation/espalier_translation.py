@@ -6,9 +6,9 @@
 import datasets
 import evaluate
 
-from evals import translation
 from evals.bridge import of_figures
 from evals.figures import Figure
+from evals.judging import translation
 
 DESCRIPTION = "Corpus BLEU and chrF as sacrebleu computes them, each with its bootstrap interval over sentences."
 INPUTS = """

@@ -1,0 +1,1 @@
+"""What an answer counts for: one task's kind of judgement a file, as sums over samples."""

@@ -1,0 +1,146 @@
+"""Tasks that are answered by choosing: the likeliest of several continuations of a prompt.
+
+    accuracy        the choice of the largest log-likelihood LL(choice | prompt)
+    accuracy_norm   of LL / characters of the choice      accuracy_bytes   of LL / UTF-8 bytes of it
+    accuracy_pmi    of LL(choice | prompt) - LL(choice | nothing)
+
+as lm-evaluation-harness defines acc, acc_norm, acc_bytes and acc_mutual_info; of two equal ones the first is chosen.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from evals.asking.likelihood import ChoiceScore, probabilities
+from evals.asking.respondent import Respondent
+from evals.figures import Figure
+from evals.judging import calibration, classification
+from evals.rows import Row
+from evals.task import Task
+from models.errors import RequestError
+from models.progress import Progress, part
+
+SCORES = {"accuracy": "log_likelihood", "accuracy_norm": "norm", "accuracy_bytes": "bytes", "accuracy_pmi": "pmi"}
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+Answer = list[dict[str, float]]  # for each choice its log-likelihood and the scores made of it
+
+
+def continuations(task: Task, row: Row) -> list[str]:
+    """What may follow the prompt: the task's fixed choices, or those in a field of the row, behind the `delimiter`."""
+    choices = task.option("choices")
+    if isinstance(choices, dict):
+        return list(choices.values())
+    listed = task.field(row, choices)
+    if not isinstance(listed, list) or len(listed) < 2:
+        raise RequestError(f"Task {task.name}: the field {choices!r} must be a list of two choices at least.")
+    delimiter = task.options.get("delimiter", " ")
+    return [f"{delimiter}{choice}" for choice in listed]
+
+
+def target(task: Task, row: Row) -> int:
+    """The number of the right choice. RequestError for a label that is none of them."""
+    label, choices = task.field(row, task.option("label")), task.option("choices")
+    known = [str(key) for key in choices] if isinstance(choices, dict) else [str(each) for each in row[choices]]
+    if str(label) in known:
+        return known.index(str(label))
+    if not isinstance(choices, dict):
+        number = LETTERS.find(str(label).strip().upper()) if str(label).strip().isalpha() else int(label)
+        if 0 <= number < len(known):
+            return number
+    raise RequestError(f"Task {task.name}: the label {label!r} is none of {', '.join(known)}.")
+
+
+def answer(respondent: Respondent, task: Task, rows: Sequence[Row], progress: Progress) -> list[Answer]:
+    """The scores of every choice of every row."""
+    asked = [(task.prompt_of(row), continuations(task, row)) for row in rows]
+    scored = respondent.likelihoods(asked, part(progress, 0, 0.9 if _by_pmi(task) else 1))
+    answers = [[_scores(score) for score in choices] for choices in scored]
+    if _by_pmi(task):
+        distinct = list(dict.fromkeys(choice for _, choices in asked for choice in choices))
+        alone = respondent.likelihoods([("", [choice]) for choice in distinct], part(progress, 0.9, 1))
+        prior = {choice: score.log_likelihood for choice, (score,) in zip(distinct, alone, strict=True)}
+        for (_, choices), given in zip(asked, answers, strict=True):
+            for choice, entry in zip(choices, given, strict=True):
+                entry["pmi"] = entry["log_likelihood"] - prior[choice]
+    return answers
+
+
+def chosen(given: Answer, by: str = "log_likelihood") -> int:
+    """The number of the choice with the largest score."""
+    return max(range(len(given)), key=lambda at: given[at][by])
+
+
+def figures(task: Task) -> list[Figure]:
+    """The accuracies; where the choices are classes, also what the confusion matrix and the probabilities give."""
+    found = [Figure(name) for name, score in SCORES.items() if score != "pmi" or _by_pmi(task)]
+    choices = task.option("choices")
+    if not isinstance(choices, dict):
+        return found
+    size = len(choices)
+    found.append(Figure("mcc", partial(_of_confusion, classification.matthews, size, ...)))
+    for name, measure in classification.BY_CLASS.items():
+        found.append(Figure(f"macro_{name}", partial(_of_confusion, partial(_macro, measure), size, ...)))
+        found += [
+            Figure(f"{name}[{_class_name(task, at)}]", partial(_of_confusion, measure, size, at)) for at in range(size)
+        ]
+    found.append(Figure("ece", calibration.expected_calibration_error, higher_is_better=False))
+    found.append(Figure("brier", higher_is_better=False))
+    return found
+
+
+def judge(task: Task, row: Row, given: Answer) -> dict[str, list[float]]:
+    """The sufficient statistics of one answer for every figure."""
+    true = target(task, row)
+    hits = {name: [float(chosen(given, score) == true)] for name, score in SCORES.items() if score in given[0]}
+    choices = task.option("choices")
+    if not isinstance(choices, dict):
+        return hits
+    cell = np.zeros((len(choices), len(choices)))
+    cell[true, chosen(given)] = 1
+    sure = probabilities([ChoiceScore("", entry["log_likelihood"], 1) for entry in given])
+    confusion = cell.ravel().tolist()
+    by_class = [f"{name}[{_class_name(task, at)}]" for name in classification.BY_CLASS for at in range(len(choices))]
+    names = ["mcc", *(f"macro_{name}" for name in classification.BY_CLASS), *by_class]
+    of_probabilities = {"ece": calibration.confidence_bins(sure, true), "brier": [calibration.brier(sure, true)]}
+    return hits | dict.fromkeys(names, confusion) | of_probabilities
+
+
+def flips(first: Answer, second: Answer) -> float:
+    """1.0 if two models choose differently, else 0.0."""
+    return float(chosen(first) != chosen(second))
+
+
+def protocol(task: Task) -> dict[str, Any]:
+    """What the numbers rest on."""
+    choices = task.option("choices")
+    return {"choices": list(choices.values()) if isinstance(choices, dict) else "of each row"}
+
+
+def _scores(score: ChoiceScore) -> dict[str, float]:
+    total = score.log_likelihood
+    return {
+        "log_likelihood": total,
+        "greedy": float(score.greedy),
+        "norm": total / max(score.characters, 1),
+        "bytes": total / max(score.bytes, 1),
+    }
+
+
+def _by_pmi(task: Task) -> bool:
+    return bool(task.options.get("pmi", isinstance(task.option("choices"), dict)))
+
+
+def _class_name(task: Task, at: int) -> str:
+    return list(task.option("choices").values())[at].strip()
+
+
+def _macro(measure, confusion: np.ndarray) -> np.ndarray:
+    return measure(confusion).mean(-1)
+
+
+def _of_confusion(measure, size: int, at, sums: np.ndarray) -> np.ndarray:
+    """A measure of the confusion matrices in sums [..., K * K], at one class or (`...`) whole."""
+    values = measure(sums.reshape(*sums.shape[:-1], size, size))
+    return values[..., at] if at is not ... else values

@@ -1,1 +1,0 @@
-"""One file a plot of `python -m evals report`: see `evals.plotting`."""

@@ -1,0 +1,1 @@
+"""One file a plot of `python -m evals report`: see `evals.reporting.plotting`."""
