@@ -56,6 +56,12 @@ class Task:
         """Whether its data ships with the project."""
         return "embedded" in self.data
 
+    @property
+    def files(self) -> list[str]:
+        """The files of its data below --source; none where it ships, or names files by their whole path."""
+        listed = self.data.get("file") or []
+        return [file for file in ([listed] if isinstance(listed, str) else listed) if not Path(file).is_absolute()]
+
     def rows(self, source: Path | None = None, most: int | None = None) -> list[Row]:
         """Its rows, or `most` of them, evenly spaced, so that a file sorted by label is not cut to one label.
 

@@ -139,7 +139,7 @@ def main() -> int:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     requests: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(requests,), daemon=True).start()
-    from evals import timing  # noqa: F401  torch and transformers, so that no command pays for them
+    from evals.cost import timing  # noqa: F401  torch and transformers, so that no command pays for them
 
     runner = Runner(*sys.argv[1:])
     reply: dict = {"result": "ready"}

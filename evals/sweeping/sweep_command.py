@@ -5,6 +5,7 @@ import json
 import shlex
 import sys
 
+from evals.measuring_options import add_measuring, read_measuring, words
 from evals.sweeping import engines
 from models.command import add_debug
 from models.errors import EspalierError, RequestError
@@ -38,7 +39,8 @@ def add_to(commands):
     sweep.add_argument("--keep-models", action="store_true", help="keep the pruned models, in DIR/models")
     sweep.add_argument("--json", action="store_true", help="print sweep.json instead of the report")
     _add_grid(sweep.add_argument_group("what is pruned, and how (see `python -m pruning methods`)"))
-    _add_measuring(sweep.add_argument_group("what is measured (as in `evals run`)"))
+    measuring = sweep.add_argument_group("what is measured (as in `evals run`)")
+    add_measuring(measuring, "perplexity", "default: perplexity, and those of the tasks")
     _add_engine(sweep.add_argument_group("where the cells run"))
     add_debug(sweep)
     sweep.set_defaults(action=run)
@@ -57,27 +59,7 @@ def _add_grid(group) -> None:
     group.add_argument("--sequence-length", type=int, metavar="L", help="tokens of such a window")
 
 
-def _add_measuring(group) -> None:
-    group.add_argument(
-        "--metrics", default="perplexity", metavar="A,B", help="default: perplexity, and those of the tasks"
-    )
-    group.add_argument("--tasks", default="", metavar="A,B", help="tasks by name or file")
-    group.add_argument("--source", metavar="DIR", help="folder of the public data sets that tasks name")
-    group.add_argument("--limit", type=int, metavar="N", help="at most N rows of every task")
-    group.add_argument("--data", default="embedded", metavar="TEXT", help="text for perplexity")
-    group.add_argument("--protocol", metavar="NAME", help="of the perplexity")
-    group.add_argument("--length", type=int, metavar="L", help="tokens of a window of the perplexity")
-    group.add_argument("--stride", type=int, metavar="S", help="tokens between two windows of hf-stride")
-    group.add_argument("--quick", action="store_true", help="fewer samples: wider intervals, sooner")
-    group.add_argument("--seed", type=int, default=0, metavar="N", help="of the calibration windows and the bootstrap")
-    group.add_argument(
-        "--cache", default="default", metavar="FILE|none", help="where answers are kept, on every machine"
-    )
-
-
 def _add_engine(group) -> None:
-    group.add_argument("--device", default="auto", metavar="auto|cpu|cuda", help="default: %(default)s")
-    group.add_argument("--dtype", default="auto", metavar="auto|float32|bfloat16|float16", help="default: %(default)s")
     group.add_argument(
         "--engine", default=engines.DEFAULT, metavar="|".join(engines.names()), help="default: %(default)s"
     )
@@ -87,7 +69,8 @@ def _add_engine(group) -> None:
 
 def run(options) -> None:
     """`sweep`, with the options parsed. EspalierError, after the report, if cells failed."""
-    sparsities = [_number(word) for word in _words(options.sparsities)]
+    sparsities = [_number(word) for word in words(options.sparsities)]
+    measuring = read_measuring(options)
     from pathlib import Path
 
     from evals.sweeping.grid import Grid
@@ -95,25 +78,11 @@ def run(options) -> None:
     from evals.sweeping.sweep_plan import Request
 
     grid = Grid(
-        _words(options.methods), sparsities, _words(options.patterns), _words(options.solvers),
+        words(options.methods), sparsities, words(options.patterns), words(options.solvers),
         options.calibration, options.samples, options.sequence_length, options.seed,
     )  # fmt: skip
-    perplexity = {name: getattr(options, name) for name in ("protocol", "length", "stride")}
     request = Request(
-        models=options.models,
-        grid=grid,
-        out=Path(options.out),
-        metrics=_words(options.metrics),
-        tasks=_words(options.tasks),
-        source=options.source,
-        limit=options.limit,
-        data=options.data,
-        options={name: value for name, value in perplexity.items() if value is not None},
-        quick=options.quick,
-        device=options.device,
-        dtype=options.dtype,
-        cache=None if options.cache == "none" else options.cache,
-        keep_models=options.keep_models,
+        models=options.models, grid=grid, out=Path(options.out), keep_models=options.keep_models, **measuring
     )
     command = shlex.join(["python", "-m", "evals", *sys.argv[1:]])
     swept = sweep(request, options.engine, options.workers, options.address, options.resume, command)
@@ -128,10 +97,6 @@ def run(options) -> None:
 def _complaint(failed: list[dict], count: int) -> str:
     told = "; ".join(f"{cell['name']}: {cell['error']}" for cell in failed)
     return f"{len(failed)} of {count} cells failed ({told}): the same command with --resume tries them again."
-
-
-def _words(listed: str) -> list[str]:
-    return [word.strip() for word in listed.split(",") if word.strip()]
 
 
 def _number(word: str) -> float:

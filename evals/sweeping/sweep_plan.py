@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from evals import protocols, run, task
+from evals import measures, task
 from evals.asking.fingerprint import fingerprint
 from evals.data import load_text
 from evals.sweeping.cell_folder import CellFolder
@@ -142,7 +142,7 @@ def _calibration(inputs: Inputs, calibration: str) -> str:
 
 
 def _check_folder(out: Path, resume: bool) -> None:
-    run.refuse_taken(out)
+    measures.refuse_taken(out)
     begun = (out / CELLS).is_dir() and any((out / CELLS).iterdir())
     if not resume and (begun or (out / FILE_NAME).exists()):
         raise RequestError(
@@ -155,19 +155,17 @@ def _check_choices(request: Request) -> None:
     if request.device != "cuda":  # which another machine may have
         choose_device(request.device)
     choose_dtype(torch.device("cpu"), request.dtype)
-    if name := request.options.get("protocol"):
-        protocols.find(name)
 
 
 def _measuring(inputs: Inputs, request: Request, command: str) -> _Measuring:
-    metrics, tasks, source = run.choose(
-        list(request.metrics), request.tasks, request.source, request.limit, request.columns
+    metrics, tasks, source, _ = measures.choose(
+        list(request.metrics), request.tasks, request.source, request.limit, request.columns, request.options
     )
     text = load_text(request.data)
     shipped = task.names()
     asked = [name if name in shipped else inputs.add_file(name) for name in request.tasks]
     data = inputs.add_file(request.data) if Path(request.data).expanduser().is_file() else request.data
-    files = sorted({file for each in tasks for file in _files(each.data)})
+    files = sorted({file for each in tasks for file in each.files})
     below = inputs.add_folder(source, files) if source is not None and files else None
     cache = request.cache
     if cache is not None:
@@ -180,12 +178,6 @@ def _measuring(inputs: Inputs, request: Request, command: str) -> _Measuring:
     told = {name: value for name, value in arguments.items() if name not in ("cache", "command")}
     told |= {"data": {"id": text.id, "sha256": text.sha256}, "tasks": {each.name: each.digest for each in tasks}}
     return _Measuring(arguments, told, [*asked, data, *([below] if below else [])], [metric.name for metric in metrics])
-
-
-def _files(data: dict) -> list[str]:
-    """The files of a task's data that lie below --source."""
-    files = data.get("file") or []
-    return [file for file in ([files] if isinstance(files, str) else files) if not Path(file).is_absolute()]
 
 
 def _checked(model: str) -> ModelSource:

@@ -287,7 +287,7 @@ def test_rows_of_one_passage_are_one_sample_to_the_interval(tmp_path, tiny_folde
     assert difference["test"]["name"] == "paired bootstrap"
 
 
-def test_a_metric_of_evaluate_is_measured_on_the_answers(tmp_path, tiny_folder):
+def test_a_metric_of_evaluate_is_measured_on_the_answers(tmp_path, tiny_folder, evaluate_offline):
     (tmp_path / "espalier_twice").mkdir()
     (tmp_path / "espalier_twice" / "espalier_twice.py").write_text(
         "import datasets\nimport evaluate\n\n\nclass Twice(evaluate.Metric):\n"
