@@ -1,14 +1,15 @@
 """Ours against lm-evaluation-harness: the same model, the same questions and documents, in one run.
 
     pip install -r requirements-benchmarks.txt
-    python benchmarks/harness_parity.py [--model embedded] [--source DATA] [--questions 400] [--repeats 5]
+    python benchmarks/harness_parity.py [--model embedded] [--source DATA] [--questions 200] [--repeats 5]
 
 Questions with four answers to choose from are made of the SQuAD questions below DATA, or without it of those that ship:
-the right answer and three of other questions on the same passage. Documents are the shipped prose, cut at its pieces.
+the right answer and three of other questions on the same passage. Only those that fit the context whole are asked: the
+two cut others differently. Documents are the shipped prose, cut at its pieces.
 Both sides get the model in fp32, already loaded, and score in batches. Compared are: every choice's log-likelihood, acc
 and acc_norm; word and byte perplexity and bits per byte; the seconds of the four-choice questions, in turns, the cache
-of ours off; and, each in fresh processes, the seconds until the weights are asked for and those of `--help`. Stores
-benchmarks/results/harness_parity/results.json.
+of ours off; and, each in fresh processes, the seconds until the first of the model's files is loaded, and those of
+`--help`. Stores benchmarks/results/harness_parity/results.json.
 """
 
 import argparse
@@ -18,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -57,14 +59,14 @@ HARNESS_TEXT = {
     "doc_to_target": "{{text}}",
     "metric_list": [{"metric": "word_perplexity"}, {"metric": "byte_perplexity"}, {"metric": "bits_per_byte"}],
 }
-# Starts as a person would, and stops where the weights are asked for.
+# Starts as a person would, and stops where the first of the model's own files is loaded: tokenizer or configuration.
 OUR_START = """
 import sys
 import evals.contenders
 def reached(*words):
     import os
     os._exit(0)
-evals.contenders.load = reached
+evals.contenders.load = evals.contenders.load_tokenizer = reached
 from evals.__main__ import main
 sys.argv = ["evals", "run", {model!r}, "--tasks", "reviews_en", "--cache", "none", "--out", {out!r}]
 main()
@@ -74,14 +76,14 @@ import os, sys
 import lm_eval.models.huggingface as huggingface
 def reached(*words, **options):
     os._exit(0)
-huggingface.HFLM._create_model = reached
+huggingface.HFLM._get_config = reached
 sys.argv = ["lm_eval", "run", "--model", "hf", "--model_args", "pretrained={folder}", "--tasks", {task!r}, "--device", "cpu"]
 from lm_eval.__main__ import cli_evaluate
 cli_evaluate()
 """
 
 
-def four_choices(source: Path | None, most: int) -> list[dict]:
+def four_choices(source: Path | None, most: int, fits: Callable[[str], bool]) -> list[dict]:
     """Rows of context, question, four choices and the number of the right one, the same for the same source."""
     rows = read_rows(source / "squad/dev-v1.1.json.gz", "squad") if source else questions()
     by_context = defaultdict(list)
@@ -97,8 +99,9 @@ def four_choices(source: Path | None, most: int) -> list[dict]:
             others = [answer for answer in answers if answer != right][: CHOICES - 1]
             place = (len(made) + at) % CHOICES
             choices = [*others[:place], right, *others[place:]]
-            if len(choices) == CHOICES:
-                made.append({"context": context, "question": row["question"], "choices": choices, "label": place})
+            made_row = {"context": context, "question": row["question"], "choices": choices, "label": place}
+            if len(choices) == CHOICES and all(fits(f"{PROMPT.format_map(made_row)} {choice}") for choice in choices):
+                made.append(made_row)
     return made[:: max(1, len(made) // most)][:most]
 
 
@@ -195,7 +198,7 @@ def ratio(theirs: list[float], ours: list[float]) -> dict:
 
 
 def starts(model: str, folder: Path, rows: list[dict], repeats: int) -> dict:
-    """Seconds of fresh processes until the weights are asked for, and of `--help`."""
+    """Seconds of fresh processes until the first of the model's files is loaded, and of `--help`."""
     config = HARNESS_CHOICE | {"dataset_kwargs": {"data_files": {"test": jsonl(folder / "start.jsonl", rows[:20])}}}
     (folder / "start.yaml").write_text(json.dumps(config))  # JSON is YAML
     here = {
@@ -233,11 +236,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="embedded")
     parser.add_argument("--source", type=Path, help="the data folder of training/README.md")
-    parser.add_argument("--questions", type=int, default=400)
+    parser.add_argument("--questions", type=int, default=200)
     parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args()
     loaded = load(options.model, dtype="float32")
-    rows = four_choices(options.source, options.questions)
+
+    def fits(text: str) -> bool:
+        return len(loaded.tokenizer(text, verbose=False)["input_ids"]) <= loaded.description.context
+
+    rows = four_choices(options.source, options.questions, fits)
     documents = [{"text": piece} for piece in prose().split("\n\n") if len(piece) > 200]
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)

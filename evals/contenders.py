@@ -4,21 +4,24 @@ import gc
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
-from transformers import AutoConfig
 
 from evals.asking.cache import Cache
 from evals.asking.fingerprint import fingerprint
 from evals.asking.respondent import Respondent
 from evals.cost.memory import Footprint, measure
 from models.errors import RequestError
-from models.loading import Loaded, check_folder, load, load_tokenizer
+from models.loading import Loaded, check_folder, check_tokenizer, load, load_tokenizer
 from models.memory import available_bytes, require
 from models.policy import choose_device, choose_dtype
 from models.source import locate
 from models.weights import tensor_headers
 from pruning.record import finished_record
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 SPARE = 0.25  # of the free memory: models that take no more together stay loaded beside those that are held
 
@@ -44,7 +47,7 @@ class Contenders:
         self._footprints: dict[str, Footprint] = {}
         self._descriptions: dict[str, dict] = {}
         self._fingerprints: dict[str, str] = {}
-        self._tokenizers = {}
+        self._tokenizers: dict[str, "PreTrainedTokenizerBase"] = {}
         self._sizes: dict[str, int] = {}
         self._check(models_at_once)
 
@@ -79,16 +82,22 @@ class Contenders:
 
     def respondent(self, name: str, answers: Cache | None = None) -> Respondent:
         """A model as that which answers requests, from the cache of `answers` where it can."""
-        folder = self._sources[name].folder
+        tokenizer, folder = self.tokenizer(name), self._sources[name].folder
+        from transformers import AutoConfig  # brings in the models' own code, as the tokenizer does
+
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-        return Respondent(
-            name, self._tokenizers[name], config, self.identity(name), lambda: self.hold(name)[0], answers
-        )
+        return Respondent(name, tokenizer, config, self.identity(name), lambda: self.hold(name)[0], answers)
 
     def dense(self, name: str) -> str:
         """The id of the dense model that a model was pruned from; its own where no record tells."""
         record = finished_record(self._sources[name].folder) or {}
         return (record.get("dense") or {}).get("id", name)
+
+    def tokenizer(self, name: str) -> "PreTrainedTokenizerBase":
+        """A model's tokenizer, loaded without its weights."""
+        if name not in self._tokenizers:
+            self._tokenizers[name] = load_tokenizer(self._sources[name])
+        return self._tokenizers[name]
 
     def identity(self, name: str) -> str:
         """The fingerprint of a model as it runs here (see `evals.asking.fingerprint`)."""
@@ -133,7 +142,7 @@ class Contenders:
         item_bytes = self._dtype.itemsize
         for name, source in self._sources.items():
             check_folder(source)
-            self._tokenizers[name] = load_tokenizer(source)
+            check_tokenizer(source)
             self._sizes[name] = sum(header.bytes_as(item_bytes) for header in tensor_headers(source.folder, name))
         sizes = list(self._sizes.values())
         # The baseline is one of those held together with others.

@@ -13,10 +13,10 @@ from math import sqrt
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import ndtri
 
 from evals import statistics
 from evals.statistics import CONFIDENCE, Estimate
+from evals.statistics.quantiles import normal
 
 RESAMPLES = 4000
 RESAMPLES_AT_ONCE = 1 << 22  # counts of a piece of the matrix
@@ -105,7 +105,7 @@ def _difference_of_shares(first: np.ndarray, second: np.ndarray) -> Estimate:
         float(((second > first) if up else (second < first)).sum() + 1) / (count + 2) for up in (True, False)
     )
     stderr = sqrt((gained + lost - (gained - lost) ** 2) / (count + 2))
-    half = float(ndtri((1 + CONFIDENCE) / 2)) * stderr
+    half = normal((1 + CONFIDENCE) / 2) * stderr
     interval = (max(-1.0, gained - lost - half), min(1.0, gained - lost + half))
     return Estimate(float(second.mean() - first.mean()), stderr, interval, count)
 

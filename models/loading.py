@@ -1,5 +1,6 @@
 """Loading: MODEL to model, tokenizer and description, with every expected mishap explained in one line."""
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -78,16 +79,36 @@ def check_folder(source: ModelSource) -> None:
         )
 
 
-def load_tokenizer(source: ModelSource) -> "PreTrainedTokenizerBase":
-    """Loads the tokenizer that lies beside the weights. RequestError if there is none or it is damaged."""
+def check_tokenizer(source: ModelSource) -> None:
+    """Raises RequestError if no tokenizer lies beside the weights, or its file is damaged.
+
+    Takes milliseconds: what transformers makes of the file takes a second to import.
+    """
     if not any((source.folder / name).exists() for name in TOKENIZER_FILES):
         raise RequestError(
-            f"{source.id} has no tokenizer files: copy tokenizer.json and tokenizer_config.json from the model it was made of."
+            f"{source.id} has no tokenizer files: copy tokenizer.json and tokenizer_config.json "
+            "from the model it was made of."
         )
+    if (file := source.folder / "tokenizer.json").exists():
+        from tokenizers import Tokenizer
+
+        with _tokenizer_explained(source):
+            Tokenizer.from_file(str(file))
+
+
+def load_tokenizer(source: ModelSource) -> "PreTrainedTokenizerBase":
+    """Loads the tokenizer that lies beside the weights. RequestError if there is none or it is damaged."""
+    check_tokenizer(source)
     from transformers import AutoTokenizer
 
-    try:
+    with _tokenizer_explained(source):
         return AutoTokenizer.from_pretrained(source.folder, trust_remote_code=False, local_files_only=True)
+
+
+@contextmanager
+def _tokenizer_explained(source: ModelSource):
+    try:
+        yield
     except Exception as error:  # the tokenizers library raises bare Exceptions for damaged files
         raise RequestError(
             f"The tokenizer of {source.id} cannot be read ({first_line(error)}): copy its files again."

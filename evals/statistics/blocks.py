@@ -9,9 +9,9 @@ How well each of these covers the truth is measured by `benchmarks/interval_cove
 from math import exp
 
 import numpy as np
-from scipy.special import stdtrit
 
 from evals.statistics.estimates import CONFIDENCE, Estimate, ratio_of_sums
+from evals.statistics.quantiles import student
 from evals.statistics.resampling import RESAMPLES
 
 BLOCKS = 7
@@ -37,7 +37,7 @@ def block_ratio(numerators: np.ndarray, denominators: np.ndarray, seed: int = 0,
     count = len(numerators)
     if count < FEWEST:
         found = ratio_of_sums(numerators, denominators)
-        quantile = float(stdtrit(count - 1, (1 + CONFIDENCE) / 2)) if count > 1 else None
+        quantile = student((1 + CONFIDENCE) / 2, count - 1) if count > 1 else None
         return _estimate(found.value, found.stderr, quantile, count, logarithmic)
     length = block_length(count)
     ratio = float(numerators.sum() / denominators.sum())
@@ -88,4 +88,4 @@ def _quantile(deviations: np.ndarray, errors: np.ndarray, freedom: int) -> float
     with np.errstate(divide="ignore", invalid="ignore"):
         studentised = np.where(deviations == 0, 0.0, deviations / errors)
     found = float(np.quantile(studentised, CONFIDENCE, method="higher"))
-    return found if np.isfinite(found) else float(stdtrit(freedom, (1 + CONFIDENCE) / 2))
+    return found if np.isfinite(found) else student((1 + CONFIDENCE) / 2, freedom)

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.special import bdtr, ndtri
 
 from evals.statistics.estimates import CONFIDENCE
+from evals.statistics.quantiles import binomial, normal
 
 
 def verdict(interval: tuple[float, float] | None, neutral: float) -> str:
@@ -26,7 +26,7 @@ def mcnemar(first: Sequence[bool] | np.ndarray, second: Sequence[bool] | np.ndar
     """
     first, second = (np.asarray(hits) != 0 for hits in (first, second))
     gained, lost = int((second & ~first).sum()), int((first & ~second).sum())
-    return float(min(1.0, 2 * bdtr(min(gained, lost), gained + lost, 0.5)))
+    return float(min(1.0, 2 * binomial(min(gained, lost), gained + lost, 0.5)))
 
 
 def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
@@ -47,4 +47,4 @@ def smallest_difference(stderr: float, power: float = 0.8) -> float:
 
     (z_0.975 + z_power) standard errors, the minimum detectable effect of Bloom (1995): 2.80 of them for 80 %.
     """
-    return float(ndtri((1 + CONFIDENCE) / 2) + ndtri(power)) * stderr
+    return (normal((1 + CONFIDENCE) / 2) + normal(power)) * stderr

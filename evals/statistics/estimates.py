@@ -4,7 +4,8 @@ from math import sqrt
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import ndtri, stdtrit
+
+from evals.statistics.quantiles import normal, student
 
 CONFIDENCE = 0.95
 
@@ -48,7 +49,7 @@ def wilson(hits: float, n: int) -> Estimate:
     if not (n >= 1 and 0 <= hits <= n):
         raise ValueError(f"{hits} hits of {n} trials")
     share = hits / n
-    z = float(ndtri((1 + CONFIDENCE) / 2))
+    z = normal((1 + CONFIDENCE) / 2)
     spread = 1 + z * z / n
     centre = (share + z * z / (2 * n)) / spread
     half = z * sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / spread
@@ -60,7 +61,7 @@ def around(value: float, stderr: float | None, n: int) -> Estimate:
     """The t interval of `n` samples around a value whose standard error is known."""
     if stderr is None:
         return Estimate(value, None, None, n)
-    half = float(stdtrit(n - 1, (1 + CONFIDENCE) / 2)) * stderr
+    half = student((1 + CONFIDENCE) / 2, n - 1) * stderr
     return Estimate(value, stderr, (value - half, value + half), n)
 
 

@@ -18,7 +18,7 @@ from evals.sweeping.grid import Cell, Grid
 from evals.sweeping.inputs import Inputs
 from models.documents import file_documents
 from models.errors import RequestError
-from models.loading import check_folder, load_tokenizer
+from models.loading import check_folder, check_tokenizer
 from models.policy import choose_device, choose_dtype
 from models.source import WANTED, ModelSource, locate
 from models.weights import tensor_headers
@@ -184,7 +184,7 @@ def _checked(model: str) -> ModelSource:
     """A model's files, fetched if they are not here. RequestError unless they are whole and of a known family."""
     source = locate(model)
     check_folder(source)
-    load_tokenizer(source)
+    check_tokenizer(source)
     list(tensor_headers(source.folder, source.id))
     return source
 
