@@ -12,7 +12,7 @@ METHODS = {
 SOURCES = {"process": "known process", "model": "tiny model's own texts"}
 SECONDS = {
     "speed": "the four-choice questions, in turns",
-    "start": "a fresh process until the weights are asked for",
+    "start": "a fresh process until the first file of the model is loaded",
     "help": "`--help`",
 }
 
