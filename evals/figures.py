@@ -63,7 +63,11 @@ def estimate(figure: Figure, samples: np.ndarray, seed: int = 0) -> Estimate:
     if figure.reduce is None:
         return _mean(samples[:, 0])
     replicates = _replicates(figure, samples, seed)
-    return _percentile(float(figure.value(samples.sum(0), len(samples))), replicates, len(samples))
+    found = _percentile(float(figure.value(samples.sum(0), len(samples))), replicates, len(samples))
+    if figure.reduce is ratio_of_sums and found.stderr == 0 and found.value in (0, 1):
+        # A share whose clusters are all wrong or all right: the bootstrap knows no other, Wilson does.
+        return found._replace(interval=statistics.wilson(found.value * found.n, found.n).interval)
+    return found
 
 
 def compare(figure: Figure, first: np.ndarray, second: np.ndarray, seed: int = 0) -> Comparison:

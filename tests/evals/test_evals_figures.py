@@ -101,3 +101,12 @@ def test_clusters_widen_the_interval_of_what_they_share():
         assert low <= pages.mean() <= high
         spans.append(high - low)
     assert spans[1] > 2 * spans[0]
+
+
+def test_clusters_that_are_all_wrong_are_no_certainty():
+    from evals.figures import ratio_of_sums
+
+    wrong = np.stack([np.zeros(16), np.full(16, 3.0)], axis=1)
+    found = estimate(Figure("share", ratio_of_sums), wrong)
+    expected = stats.binomtest(0, 16).proportion_ci(method="wilson")
+    assert found.value == 0 and found.interval == pytest.approx((expected.low, expected.high))
