@@ -25,7 +25,7 @@ BLOCKS = {
     function.__name__.replace("_", "-"): function
     for function in (
         embedded.embedded_classes, embedded.embedded_grammar, embedded.embedded_making, embedded.embedded_quality,
-        embedded.embedded_samples, embedded.embedded_shape, harness.harness_parity, harness.interval_coverage,
+        embedded.embedded_samples, embedded.embedded_shape, harness.harness_parity, harness.interval_coverage, harness.perplexity_speed,
         page.startup, page.streaming, pruned.one_shot, pruned.pruning_cost, pruned.resume_kills, pruned.solvers,
         registered.methods, registered.metrics, registered.tasks,
     )

@@ -76,7 +76,8 @@ STEPS = (
     Step("resume_kills.py", "--kills 20 --options '--method wanda --samples 128'", "resume_kills/results.json", 12),
     Step("startup.py", "--repeats 5", "startup/results.json", 3),
     Step("streaming.py", "--repeats 15", "streaming/results.json", 3),
-    Step("harness_parity.py", "--source DATA", "harness_parity/results.json", 30),
+    Step("harness_parity.py", "--source DATA", "harness_parity/results.json", 5),
+    Step("perplexity_speed.py", "", "perplexity_speed/results.json", 2),
 )
 
 

@@ -45,6 +45,21 @@ def harness_parity() -> str:
     return f"{table(headers, rows)}\n\n{about} {where(document)}"
 
 
+def perplexity_speed() -> str:
+    """Perplexity by the protocol `gptq` beside the loop of published pruning code."""
+    document = stored.document("perplexity_speed")
+    rows = []
+    for length, found in document["results"].items():
+        published, ours = found["published loop"], found["ours"]
+        seconds = [f"{each['median']:.2f} s" for each in (published, ours)]
+        perplexities = [f"{each['perplexity']:.5f}" for each in (published, ours)]
+        times = {"value": ours["first_over_this"], "interval": ours["first_over_this_interval"]}
+        rows.append([length, found["windows"], *perplexities, *seconds, spread(times, ".2f")])
+    headers = ["window", "windows", "perplexity, published loop", "ours", "published loop", "ours", "times as fast"]
+    about = f"The model `{document['protocol']['model']['id']}` in {document['protocol']['model']['dtype']}, in turns."
+    return f"{table(headers, rows)}\n\n{about} {where(document)}"
+
+
 def interval_coverage() -> str:
     """How often 95 % intervals hold a truth that is known."""
     document = stored.document("interval_coverage")
