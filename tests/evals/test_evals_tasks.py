@@ -16,7 +16,7 @@ from evals import evaluate_models, registry, rows, task
 from evals.judging import choices
 from evals.judging.calibration import brier, confidence_bins, expected_calibration_error
 from evals.results import read_results
-from models.errors import RequestError
+from models.errors import EspalierError, RequestError
 
 SHARED = Path(os.environ.get("ESPALIER_DATA", Path(__file__).parents[3] / "shared" / "data"))
 WORDS = {"summary": "s", "metric": "classification", "data": {"file": "x.csv"}, "prompt": "{text}:"}
@@ -308,3 +308,27 @@ def test_a_metric_of_evaluate_is_measured_on_the_answers(tmp_path, tiny_folder, 
     assert found[models[1], "twice_difference"]["baseline"] == models[0]
     with pytest.raises(RequestError, match="name some by --tasks"):
         evaluate_models(models, metrics=[metric])
+
+
+def test_a_task_without_a_folder_reads_its_set_from_the_hub(tmp_path, monkeypatch):
+    import datasets
+
+    asked = []
+
+    def load_dataset(name, config, split, revision):
+        asked.append((name, config, split, revision))
+        return datasets.Dataset.from_list([{"text": "a tree", "label": 1}, {"text": "a wall", "label": 0}])
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    found = task.find(str(write_task(tmp_path, hub="some/set@main:plain:test")))
+    assert [row["text"] for row in found.rows(None)] == ["a tree", "a wall"]
+    assert asked == [("some/set", "plain", "test", "main")]
+    with pytest.raises(RequestError, match="needs x.csv.*--source"):
+        found.rows(tmp_path)  # a folder was named: the set must be in it
+
+    def refuse(*words, **options):
+        raise ConnectionError("no network")
+
+    monkeypatch.setattr(datasets, "load_dataset", refuse)
+    with pytest.raises(EspalierError, match="could not be fetched"):
+        found.rows(None)
