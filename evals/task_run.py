@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ Answer = Callable[[Respondent, Task, Sequence[Row], Progress], Sequence[Any]]
 Judge = Callable[[Task, Row, Any], Statistics]
 Target = Callable[[Task, Row], Any]
 Protocol = Callable[[Task], dict]
+Details = Callable[[Task, Sequence[Sample]], dict]  # what the protocol tells of one model's answers
 Flips = Callable[[Any, Any], float]  # of the two models' answers: 1.0 where they differ
 FLIP_RATE = Figure("flip_rate", higher_is_better=False)
 
@@ -38,11 +40,12 @@ def run_tasks(
     target: Target,
     protocol: Protocol = lambda task: {},
     flips: Flips | None = None,
+    details: Details = lambda task, samples: {},
 ) -> Iterator[Result]:
     """The figures of every task of the metric for every model, and each model's differences from the first.
 
     `answer` asks a model about rows; `judge` makes the sufficient statistics of a row's answer for each figure; with
-    `flips` the share of rows that two models answer differently is told. A model is loaded once for all tasks. The
+    `flips` the share of rows that two models answer differently is told; `details` are for each model's protocol. A model is loaded once for all tasks. The
     samples are left with the trial.
     """
     tasks = {task.name: task for task in trial.tasks(metric)}
@@ -67,7 +70,8 @@ def run_tasks(
         if cluster := task.options.get("cluster"):
             told["cluster"] = cluster
         for figure in figures(task):
-            yield from _figure(trial, metric, figure, {model: found[model, name] for model in names}, told)
+            answered = {model: found[model, name] for model in names}
+            yield from _figure(trial, metric, figure, answered, told, partial(details, task))
         for model in trial.contenders.others if flips else ():
             pairs = zip(found[trial.contenders.baseline, name], found[model, name], strict=True)
             shares = np.array([[flips(first.answer, second.answer)] for first, second in pairs])
@@ -76,7 +80,7 @@ def run_tasks(
 
 
 def _figure(
-    trial: Trial, group: str, figure: Figure, samples: dict[str, list[Sample]], protocol: dict
+    trial: Trial, group: str, figure: Figure, samples: dict[str, list[Sample]], protocol: dict, details: Callable
 ) -> Iterator[Result]:
     figure, matrices = clustered(figure, samples, protocol.get("cluster"))
     if not len(matrices[trial.contenders.baseline]):  # a group that none of the few rows is of
@@ -85,7 +89,7 @@ def _figure(
     count = sum(figure.name in sample.statistics for sample in samples[baseline])
     for model, matrix in matrices.items():
         found = estimate(figure, matrix, trial.seed)._replace(n=count)
-        measured = _measurement(figure.name, figure.unit, found, protocol)
+        measured = _measurement(figure.name, figure.unit, found, protocol | details(samples[model]))
         yield Result(model, group, measured)
         if model != baseline:
             difference, test, p, smallest = compare(figure, matrices[baseline], matrix, trial.seed)

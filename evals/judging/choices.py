@@ -18,6 +18,7 @@ from evals.asking.respondent import Respondent
 from evals.figures import Figure
 from evals.judging import calibration, classification
 from evals.rows import Row
+from evals.samples import Sample
 from evals.task import Task
 from models.errors import RequestError
 from models.progress import Progress, part
@@ -110,6 +111,16 @@ def judge(task: Task, row: Row, given: Answer) -> dict[str, list[float]]:
 def flips(first: Answer, second: Answer) -> float:
     """1.0 if two models choose differently, else 0.0."""
     return float(chosen(first) != chosen(second))
+
+
+def details(task: Task, samples: Sequence[Sample]) -> dict[str, Any]:
+    """The confusion matrix of classes, true ones in the rows, and the names of its rows and columns."""
+    choices = task.option("choices")
+    if not isinstance(choices, dict):
+        return {}
+    cells = np.sum([sample.statistics["mcc"] for sample in samples], axis=0)
+    labels = [_class_name(task, at) for at in range(len(choices))]
+    return {"labels": labels, "confusion": cells.reshape(len(choices), -1).astype(int).tolist()}
 
 
 def protocol(task: Task) -> dict[str, Any]:

@@ -13,5 +13,13 @@ from evals.trial import Trial
 def choice(trial: Trial) -> Iterator[Result]:
     """Accuracy of answers chosen by log-likelihood: as it is, by character, by byte."""
     yield from run_tasks(
-        trial, "choice", choices.figures, choices.answer, choices.judge, choices.target, choices.protocol, choices.flips
+        trial,
+        "choice",
+        choices.figures,
+        choices.answer,
+        choices.judge,
+        choices.target,
+        choices.protocol,
+        choices.flips,
+        choices.details,
     )

@@ -21,4 +21,5 @@ def classification(trial: Trial) -> Iterator[Result]:
         choices.target,
         choices.protocol,
         choices.flips,
+        choices.details,
     )
