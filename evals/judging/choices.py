@@ -7,7 +7,7 @@
 as lm-evaluation-harness defines acc, acc_norm, acc_bytes and acc_mutual_info; of two equal ones the first is chosen.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -17,15 +17,23 @@ from evals.asking.likelihood import ChoiceScore, probabilities
 from evals.asking.respondent import Respondent
 from evals.figures import Figure
 from evals.judging import calibration, classification
+from evals.results import Result
 from evals.rows import Row
 from evals.samples import Sample
 from evals.task import Task
+from evals.task_run import run_tasks
+from evals.trial import Trial
 from models.errors import RequestError
 from models.progress import Progress, part
 
 SCORES = {"accuracy": "log_likelihood", "accuracy_norm": "norm", "accuracy_bytes": "bytes", "accuracy_pmi": "pmi"}
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 Answer = list[dict[str, float]]  # for each choice its log-likelihood and the scores made of it
+
+
+def run_choices(trial: Trial, metric: str) -> Iterator[Result]:
+    """The figures of every task of a metric whose answers are chosen (see `evals.task_run.run_tasks`)."""
+    yield from run_tasks(trial, metric, figures, answer, judge, target, protocol, flips=flips, details=details)
 
 
 def continuations(task: Task, row: Row) -> list[str]:

@@ -2,24 +2,13 @@
 
 from collections.abc import Iterator
 
-from evals.judging import choices
+from evals.judging.choices import run_choices
 from evals.registry import metric
 from evals.results import Result
-from evals.task_run import run_tasks
 from evals.trial import Trial
 
 
 @metric(tasks=True)
 def choice(trial: Trial) -> Iterator[Result]:
     """Accuracy of answers chosen by log-likelihood: as it is, by character, by byte."""
-    yield from run_tasks(
-        trial,
-        "choice",
-        choices.figures,
-        choices.answer,
-        choices.judge,
-        choices.target,
-        choices.protocol,
-        choices.flips,
-        choices.details,
-    )
+    yield from run_choices(trial, "choice")

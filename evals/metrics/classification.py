@@ -2,24 +2,13 @@
 
 from collections.abc import Iterator
 
-from evals.judging import choices
+from evals.judging.choices import run_choices
 from evals.registry import metric
 from evals.results import Result
-from evals.task_run import run_tasks
 from evals.trial import Trial
 
 
 @metric(tasks=True)
 def classification(trial: Trial) -> Iterator[Result]:
     """Accuracy, precision, recall, F1, MCC and calibration of classes chosen by log-likelihood."""
-    yield from run_tasks(
-        trial,
-        "classification",
-        choices.figures,
-        choices.answer,
-        choices.judge,
-        choices.target,
-        choices.protocol,
-        choices.flips,
-        choices.details,
-    )
+    yield from run_choices(trial, "classification")

@@ -1,7 +1,10 @@
 """Shared by the tests of stored results: small documents, made here."""
 
+import sys
+
 import pytest
 
+from evals import __main__ as command_line
 from evals.measurement import Measurement
 from evals.results import PairedTest, Result
 
@@ -104,3 +107,18 @@ def _measured(metric, value, unit, protocol, n):
 def _details(worse):
     times = [0.01 * step / worse for step in range(1, 11)]
     return {"ttft_seconds": times, "tpot_seconds": times, "itl_seconds_by_percent": times}
+
+
+@pytest.fixture
+def main(monkeypatch, capfd):
+    """Runs the command line in this process: `main(*words) -> (exit code, stdout, stderr)`, of every library too."""
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["evals", *map(str, words)])
+        try:
+            code = command_line.main()
+        except SystemExit as ended:
+            code = ended.code
+        return code, *capfd.readouterr()
+
+    return run

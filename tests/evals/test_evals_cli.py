@@ -2,14 +2,12 @@
 
 import json
 import shutil
-import sys
 from dataclasses import replace
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from evals import __main__ as command_line
 from evals import evaluate_models, registry
 from evals.results import read_results
 from models.errors import Cancelled, RequestError
@@ -66,21 +64,6 @@ def test_the_results_hold_every_metric_of_both_models_with_spreads(report, pair)
         assert found[pair[1], metric]["baseline"] == pair[0]
         assert (pair[0], metric) not in found
     assert document["environment"]["libraries"]["torch"] and document["command"].startswith("python -m evals run")
-
-
-@pytest.fixture
-def main(monkeypatch, capfd):
-    """Runs the command line in this process: `main(*words) -> (exit code, stdout, stderr)`, of every library too."""
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["evals", *map(str, words)])
-        try:
-            code = command_line.main()
-        except SystemExit as ended:
-            code = ended.code
-        return code, *capfd.readouterr()
-
-    return run
 
 
 def test_json_prints_only_the_document(pair, main, tmp_path):

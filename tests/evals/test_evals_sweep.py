@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from evals import __main__ as command_line
 from evals.results import SWEEP, check, read_results
 from evals.sweeping import cell, engines
 from evals.sweeping.engines import local
@@ -113,21 +112,6 @@ def test_a_sweep_leaves_paired_results_a_list_and_a_report_with_its_curve(killed
     curve = (out / "plots" / "perplexity_sparsity.svg").read_text()
     assert "perplexity_sparsity.png" in process.stdout
     assert all(f"<!-- {word} -->" in curve for word in ("magnitude", "wanda"))
-
-
-@pytest.fixture
-def main(monkeypatch, capfd):
-    """Runs the command line in this process: `main(*words) -> (exit code, stdout, stderr)`."""
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["evals", *map(str, words)])
-        try:
-            code = command_line.main()
-        except SystemExit as ended:
-            code = ended.code
-        return code, *capfd.readouterr()
-
-    return run
 
 
 BAD_REQUESTS = {
