@@ -12,6 +12,7 @@ from models.files import read_json
 from models.memory import OutOfMemory, require
 from models.policy import choose_device, choose_dtype
 from models.quiet import quiet_transformers
+from models.readers import find_reader
 from models.source import ModelSource, locate
 from models.weights import tensor_headers, weight_files
 
@@ -40,16 +41,23 @@ def load(model: str, device: str = "auto", dtype: str = "auto") -> Loaded:
     target = choose_device(device)
     precision = choose_dtype(target, dtype)
     source = locate(model, room=lambda size: require(size, target, model))
-    network = load_network(source, target, precision)
+    network = load_network(source, target, precision, as_stored=dtype == "auto")
     tokenizer = load_tokenizer(source)
     _check_fit(model, network, tokenizer)
     revision = source.revision or content_hash(weight_files(source.folder, model))
     return Loaded(network, tokenizer, describe(network, model, revision))
 
 
-def load_network(source: ModelSource, target: torch.device, precision: torch.dtype) -> "PreTrainedModel":
-    """The model of a located folder, in eval mode on its device, after a check of the folder and of the memory."""
+def load_network(
+    source: ModelSource, target: torch.device, precision: torch.dtype, as_stored: bool = False
+) -> "PreTrainedModel":
+    """The model of a located folder, in eval mode on its device, after a check of the folder and of the memory.
+
+    A packed one keeps the dtype it was packed in where that is as good as any (`as_stored`).
+    """
     check_folder(source)
+    if reader := find_reader(source.folder):
+        return reader(source, target, None if as_stored else precision)
     needed = sum(header.bytes_as(precision.itemsize) for header in tensor_headers(source.folder, source.id))
     require(needed, target, f"{source.id} in {str(precision).removeprefix('torch.')}")
     return _load_weights(source, precision).to(target).eval()

@@ -19,17 +19,23 @@ FLOATS = {"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"}
 
 @dataclass(frozen=True)
 class TensorHeader:
-    """One tensor of a file: its name, dtype (safetensors' name for it) and shape."""
+    """One tensor of a file: its name, dtype (safetensors' name for it), shape, and the byte where it begins."""
 
     name: str
     dtype: str
     shape: tuple[int, ...]
     file: Path
+    begin: int
 
     @property
     def elements(self) -> int:
         """Number of elements."""
         return prod(self.shape)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes in the file. KeyError for a dtype that is not known."""
+        return self.elements * ITEM_BYTES[self.dtype]
 
     def bytes_as(self, item_bytes: int) -> int:
         """Bytes once loaded with floats of `item_bytes`; integers keep their own size."""
@@ -78,4 +84,4 @@ def tensor_headers(folder: Path, name: str) -> Iterator[TensorHeader]:
         if 8 + length + max((entry["data_offsets"][1] for entry in header.values()), default=0) != size:
             raise damaged
         for key, entry in header.items():
-            yield TensorHeader(key, entry["dtype"], tuple(entry["shape"]), file)
+            yield TensorHeader(key, entry["dtype"], tuple(entry["shape"]), file, 8 + length + entry["data_offsets"][0])

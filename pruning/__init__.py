@@ -6,11 +6,16 @@ report = prune(model, tokenizer, PruningConfig(method="wanda", sparsity=0.5))
 
 from typing import TYPE_CHECKING
 
+from models.readers import register_reader
+
 if TYPE_CHECKING:
     from pruning.config import PruningConfig
     from pruning.pipeline import preview, prune, replay
 
 __all__ = ["PruningConfig", "preview", "prune", "replay"]
+
+
+register_reader("packing.json", "pruning.packing.folder:load_packed")
 
 
 def __getattr__(name: str):

@@ -1,4 +1,4 @@
-"""The command line: `python -m pruning prune|inspect|methods`. Imports nothing heavy until a command runs."""
+"""The command line: `python -m pruning prune|pack|unpack|inspect|methods`. Imports nothing heavy until a command runs."""
 
 import argparse
 import json
@@ -14,10 +14,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The parser of all three commands."""
+    """The parser of all commands."""
     parser = Parser(prog="python -m pruning", description="Make a language model smaller, and see what was removed.")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="prune|inspect|methods")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="prune|pack|unpack|inspect|methods")
     _add_prune(commands)
+    _add_packing(commands)
     inspect = commands.add_parser("inspect", help="what was removed, layer by layer, read back from the files")
     inspect.add_argument("model", metavar="DIR", help="a saved model: a folder, a Hub id, or embedded")
     inspect.set_defaults(run=run_inspect)
@@ -38,10 +39,30 @@ def _add_prune(commands) -> None:
     prune.add_argument("--offload", action="store_true", help="only one block at a time on the GPU")
     prune.add_argument("--dtype", default="auto", metavar="auto|float32|bfloat16|float16", help="of the result")
     prune.add_argument("--activations", default="cpu", choices=["cpu", "disk"], help="where they wait between blocks")
+    prune.add_argument(
+        "--pack", nargs="?", const="auto", metavar="FORMAT", help="save it packed, small and fast (see pack --help)"
+    )
     prune.add_argument("--resume", action="store_true", help="go on with a run that was interrupted")
     prune.add_argument("--dry-run", action="store_true", help="show what would go, and a forecast; write nothing")
     prune.set_defaults(run=run_prune)
     _add_settings(prune.add_argument_group("settings"))
+
+
+def _add_packing(commands) -> None:
+    pack = commands.add_parser("pack", help="store the zeros of a saved model as a bit each, or its values as int8")
+    pack.add_argument("model", metavar="DIR", help="a plain Hugging Face folder, a Hub id, or embedded")
+    pack.add_argument("--out", metavar="DIR", required=True, help="the folder to write; must not hold anything yet")
+    pack.add_argument(
+        "--format",
+        default="auto",
+        metavar="auto|bitmask|N:M|dense|int8[:GROUP]",
+        help="auto (the smallest that changes nothing), or int8 values, with a scale a row or for GROUP inputs",
+    )
+    pack.set_defaults(run=run_pack)
+    unpack = commands.add_parser("unpack", help="make the plain Hugging Face folder of a packed one again")
+    unpack.add_argument("model", metavar="DIR", help="a packed folder")
+    unpack.add_argument("--out", metavar="DIR", required=True, help="the folder to write; must not hold anything yet")
+    unpack.set_defaults(run=run_unpack)
 
 
 def _add_settings(group) -> None:
@@ -70,6 +91,20 @@ def run_prune(options: argparse.Namespace) -> None:
     from pruning.prune_command import run
 
     run(options)
+
+
+def run_pack(options: argparse.Namespace) -> None:
+    """`pack`."""
+    from pruning.packing import pack_command
+
+    pack_command.run_pack(options)
+
+
+def run_unpack(options: argparse.Namespace) -> None:
+    """`unpack`."""
+    from pruning.packing import pack_command
+
+    pack_command.run_unpack(options)
 
 
 def run_inspect(options: argparse.Namespace) -> None:

@@ -111,7 +111,7 @@ def _load(name: str, folder: Path) -> tuple[nn.Module | None, str | None]:
     if not any(folder.glob("*.safetensors")):
         return None, "the folder holds no safetensors."
     try:
-        return load(name, device="cpu", dtype=_stored_dtype(folder, name)).model, None
+        return load(name, device="cpu", dtype=stored_dtype(folder, name)).model, None
     except OutOfMemory as error:
         return None, str(error)
 
@@ -151,7 +151,8 @@ def _read_record(path: Path) -> dict | None:
     return record
 
 
-def _stored_dtype(folder: Path, name: str) -> str:
+def stored_dtype(folder: Path, name: str) -> str:
+    """The dtype that most of the folder's numbers have; `auto` if it is none that a model is loaded in."""
     sizes: dict[str, int] = {}
     for header in tensor_headers(folder, name):
         sizes[header.dtype] = sizes.get(header.dtype, 0) + header.elements

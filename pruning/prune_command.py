@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import json
+from functools import partial
 
 import torch
 
@@ -15,11 +16,14 @@ from pruning import display, pipeline
 from pruning.checkpoint import Checkpoint, differences, fingerprint, refuse_begun
 from pruning.config import PruningConfig
 from pruning.forecast import forecast
+from pruning.packing.checking import check_files, pack_checked
+from pruning.packing.folder import save_packed
+from pruning.packing.format import Format
 from pruning.plan import Plan
 from pruning.record import finished_record
 from pruning.replaying import check_fit, read_record
 from pruning.roles import find_anatomy
-from pruning.saving import save_pruned
+from pruning.saving import record_of, save_pruned
 
 SETTINGS = [field.name for field in dataclasses.fields(PruningConfig)]
 
@@ -27,6 +31,7 @@ SETTINGS = [field.name for field in dataclasses.fields(PruningConfig)]
 def run(options: argparse.Namespace) -> None:
     """`prune`, with the options that `pruning.cli` parsed."""
     config, plan = _request(options)
+    _format(options)
     if options.dry_run:
         _look(options, config, plan)
         return
@@ -59,6 +64,11 @@ def _request(options: argparse.Namespace) -> tuple[PruningConfig, Plan | None]:
         name = next(iter(given)).replace("_", "-")
         raise RequestError(f"--plan brings its own settings with it: leave --{name} away.")
     return read_record(read_json(options.plan))
+
+
+def _format(options: argparse.Namespace) -> Format | None:
+    """The packed format that is asked for, None for a plain folder."""
+    return None if options.pack is None else Format.parse(options.pack)
 
 
 def _load(options: argparse.Namespace) -> tuple[Loaded, torch.device]:
@@ -102,14 +112,21 @@ def _prune(
         model,
         tokenizer,
         config,
-        progress=part(bar, 0.0, 0.9),
+        progress=part(bar, 0.0, 0.8 if options.pack else 0.9),
         plan=plan,
         checkpoint=checkpoint,
         activations=checkpoint.folder if options.activations == "disk" else None,
         device=device,
     )
+    format = _format(options)
+    if format is not None:
+        report = dataclasses.replace(report, packing=pack_checked(model, tokenizer, format, part(bar, 0.8, 0.9)))
     bar(0.9, "Saving, and loading the result in a fresh process")
-    save_pruned(model, tokenizer, report, options.out, dense=description)
+    if format is None:
+        save_pruned(model, tokenizer, report, options.out, dense=description)
+    else:
+        record = record_of(model, report, description)
+        save_packed(model, tokenizer, options.out, record, partial(check_files, model, tokenizer))
     bar(1.0, f"Saved to {options.out}")
     if options.json:
         print(json.dumps({"out": str(options.out), "dense": description.id, **report.as_dict()}))
@@ -119,8 +136,10 @@ def _prune(
 
 def _finished(options: argparse.Namespace, config: PruningConfig, record: dict) -> None:
     """Says that there is nothing left to do. RequestError if what is there is the result of another request."""
-    asked = {"settings": config.as_dict(), "model": options.model}
+    packed = str(_format(options)) if options.pack is not None else None
+    asked = {"settings": config.as_dict(), "model": options.model, "packed": packed}
     there = {"settings": dict(record["config"]), "model": record["dense"]["id"]}
+    there["packed"] = (record.get("packing") or {}).get("format")
     if config.sparsity is None:
         there["settings"]["sparsity"] = None  # what the budget came to
     if others := differences(there, asked):

@@ -1,14 +1,20 @@
 """What a pruning did, in figures, with a plain sentence on what that saves and what it does not."""
 
+from __future__ import annotations
+
 import platform
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import metadata
+from typing import TYPE_CHECKING
 
 from models.units import format_bytes, format_percent
 from pruning.census import Census
 from pruning.config import PruningConfig
 from pruning.plan import Plan
+
+if TYPE_CHECKING:
+    from pruning.packing.install import Packing
 
 
 @dataclass(frozen=True)
@@ -16,7 +22,7 @@ class Report:
     """The settings, the plan, the model before and after, the calibration used (None if no text was read).
 
     dense_perplexity: of the dense model on the first calibration tokens (None if no text was read). seconds: of the
-    pruning, without loading and saving.
+    pruning, without loading and saving. packing: what packing the result did, if it was packed.
     """
 
     config: PruningConfig
@@ -27,12 +33,14 @@ class Report:
     dense_perplexity: float | None
     seconds: float
     warnings: tuple[str, ...] = ()
+    packing: Packing | None = None
     versions: dict[str, str] = field(default_factory=lambda: dict(library_versions()))
 
     @property
     def saves_memory(self) -> bool:
         """Whether the model takes fewer bytes than before."""
-        return self.after.bytes < self.before.bytes
+        packed = self.packing is not None and self.packing.packed_bytes < self.packing.dense_bytes
+        return packed or self.after.bytes < self.before.bytes
 
     @property
     def saves_time(self) -> bool:
@@ -42,6 +50,11 @@ class Report:
     @property
     def note(self) -> str:
         """What the setting saves and what it does not, in one sentence."""
+        if self.packing is not None:
+            return (
+                f"Packed as {self.packing.format}: the matrices take {format_bytes(self.packing.packed_bytes)} instead of "
+                f"{format_bytes(self.packing.dense_bytes)}, on disk and running."
+            )
         if self.plan.blocks is not None and self.plan.blocks.removed:
             gone, count = len(self.plan.blocks.removed), self.plan.blocks.count
             return (
@@ -63,6 +76,7 @@ class Report:
             "saves_memory": self.saves_memory,
             "saves_time": self.saves_time,
             "note": self.note,
+            "packing": self.packing and self.packing.as_dict(),
             "calibration": self.calibration,
             "dense_perplexity": self.dense_perplexity,
             "warnings": list(self.warnings),

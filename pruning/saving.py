@@ -46,7 +46,7 @@ def save_pruned(
         with quiet_transformers():
             model.save_pretrained(folder)
             tokenizer.save_pretrained(folder)
-        write_json(folder / RECORD, _record(model, report, dense))
+        write_json(folder / RECORD, record_of(model, report, dense))
         if check:
             check_reload(model, tokenizer, folder)
 
@@ -79,11 +79,12 @@ def check_reload(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, fol
             raise EspalierError(
                 f"The saved model has {found.get(name)} zeros in {name} and the pruned one {zeros}: nothing was kept."
             )
-    _compare_logits(_last_logits(model, ids), torch.tensor(answer["logits"]), TOLERANCE.get(model.dtype, 1e-2))
+    compare_logits(last_logits(model, ids), torch.tensor(answer["logits"]), TOLERANCE.get(model.dtype, 1e-2))
 
 
 @torch.no_grad()
-def _last_logits(model: PreTrainedModel, ids: list[int]) -> torch.Tensor:
+def last_logits(model: PreTrainedModel, ids: list[int]) -> torch.Tensor:
+    """The logits [V] after the last of these tokens, on the CPU, in float32."""
     training = model.training
     model.eval()
     inputs = torch.tensor([ids], device=next(model.parameters()).device)
@@ -92,7 +93,8 @@ def _last_logits(model: PreTrainedModel, ids: list[int]) -> torch.Tensor:
     return logits
 
 
-def _compare_logits(expected: torch.Tensor, found: torch.Tensor, tolerance: float) -> None:
+def compare_logits(expected: torch.Tensor, found: torch.Tensor, tolerance: float, deed: str = "loaded again") -> None:
+    """Raises EspalierError unless the logits differ by at most `tolerance` of their norm. `deed`: what came between."""
     if not bool(expected.isfinite().all()):
         raise EspalierError("The pruned model's output is not finite: prune less, or use --dtype float32.")
     if expected.shape == found.shape:
@@ -102,12 +104,12 @@ def _compare_logits(expected: torch.Tensor, found: torch.Tensor, tolerance: floa
     else:
         difference = float("inf")
     raise EspalierError(
-        f"The saved model answers differently once loaded again (its logits differ by {difference:.2g}): "
-        "nothing was kept."
+        f"The model answers differently once {deed} (its logits differ by {difference:.2g}): nothing was kept."
     )
 
 
-def _record(model: PreTrainedModel, report: Report, dense: Description | None) -> dict:
+def record_of(model: PreTrainedModel, report: Report, dense: Description | None) -> dict:
+    """What `pruning.json` says."""
     return {
         "schema_version": SCHEMA_VERSION,
         "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),

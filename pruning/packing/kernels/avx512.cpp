@@ -1,0 +1,270 @@
+// For x86 processors with AVX-512 F, BW, DQ, VL, VBMI2, VNNI and BF16 (Zen 4, Sapphire Rapids and later).
+//
+// A mask word and the values that follow are turned into 64 weights by the expand instruction, in registers. BF16 goes
+// through vdpbf16ps; INT8 through vpdpbusd, twice, since the inputs have 16 bits there (a high and a low plane), and a
+// third time with ones for the sum of the weights, which takes the offset of the unsigned inputs out again.
+#if defined(__x86_64__)
+#include "matrix.h"
+
+#include <string.h>
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi2,avx512vnni,avx512bf16,popcnt,bmi,bmi2,fma,f16c"))), apply_to = function)
+#else
+#pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi2,avx512vnni,avx512bf16,popcnt,bmi,bmi2,fma,f16c")
+#endif
+#include <immintrin.h>
+
+namespace espalier {
+namespace {
+
+constexpr int64_t AHEAD = 1024;     // bytes of values that are asked of memory before they are needed
+constexpr int64_t FLUSH = 64;       // words after which 32-bit sums of INT8 products are taken out: they hold 128
+constexpr int64_t SLAB = 16;        // rows of weights that are unpacked at once for many rows of x
+constexpr int ROWS = 4, COLUMNS = 6;  // of one register tile: 24 sums, 4 weights, 1 input
+
+inline __m512bh pairs(__m512i bits) { return (__m512bh)bits; }
+
+// The next 64 (or 32, or 16) weights of a row, however they are stored. `next` moves on.
+// Masked: by mask; dense: the last word of a row may be cut short, its mask then says where.
+template <bool MASKED>
+struct Row {
+  const char* next;
+  const uint64_t* masks;
+
+  Row(const Matrix& w, int64_t row, int size)
+      : next((const char*)w.values + (MASKED ? w.start(row) : row * w.columns) * size),
+        masks(MASKED ? w.masks + row * w.words() : nullptr) {}
+
+  uint64_t mask(int64_t word, int64_t columns) const {
+    if (MASKED) return masks[word];
+    int64_t left = columns - WORD * word;
+    return left >= WORD ? ~0ull : (1ull << left) - 1;
+  }
+  void prefetch() const { _mm_prefetch(next + AHEAD, _MM_HINT_T0); }
+
+  __m512i words32(uint32_t mask) {
+    __m512i weights = MASKED ? _mm512_maskz_expand_epi16(mask, _mm512_loadu_si512(next)) : _mm512_maskz_loadu_epi16(mask, next);
+    next += 2 * (MASKED ? _mm_popcnt_u32(mask) : 32);
+    return weights;
+  }
+  __m512i bytes64(uint64_t mask) {
+    __m512i weights = MASKED ? _mm512_maskz_expand_epi8(mask, _mm512_loadu_si512(next)) : _mm512_maskz_loadu_epi8(mask, next);
+    next += MASKED ? _mm_popcnt_u64(mask) : 64;
+    return weights;
+  }
+  __m512 floats16(uint16_t mask, Values type) {
+    if (type == FP32) {
+      __m512 weights = MASKED ? _mm512_maskz_expand_ps(mask, _mm512_loadu_ps(next)) : _mm512_maskz_loadu_ps(mask, next);
+      next += 4 * (MASKED ? _mm_popcnt_u32(mask) : 16);
+      return weights;
+    }
+    __m256i halves = MASKED ? _mm256_maskz_expand_epi16(mask, _mm256_loadu_si256((const __m256i*)next)) : _mm256_maskz_loadu_epi16(mask, next);
+    next += 2 * (MASKED ? _mm_popcnt_u32(mask) : 16);
+    return _mm512_cvtph_ps(halves);
+  }
+};
+
+template <int M, bool MASKED>
+void few_bf16(const Matrix& w, const Inputs& x, int64_t begin, int64_t end, float* y) {
+  for (int64_t row = begin; row < end; row++) {
+    Row<MASKED> weights(w, row, 2);
+    __m512 sums[M][4];
+    for (auto& sum : sums) for (auto& part : sum) part = _mm512_setzero_ps();
+    auto step = [&](int64_t word, int at) {
+      uint64_t mask = weights.mask(word, w.columns);
+      weights.prefetch();
+      __m512bh first = pairs(weights.words32((uint32_t)mask)), second = pairs(weights.words32((uint32_t)(mask >> 32)));
+      for (int m = 0; m < M; m++) {
+        const uint16_t* input = x.narrow + m * x.stride + WORD * word;
+        sums[m][at] = _mm512_dpbf16_ps(sums[m][at], first, pairs(_mm512_loadu_si512(input)));
+        sums[m][at + 1] = _mm512_dpbf16_ps(sums[m][at + 1], second, pairs(_mm512_loadu_si512(input + 32)));
+      }
+    };
+    int64_t word = 0, words = w.words();
+    for (; word + 2 <= words; word += 2) step(word, 0), step(word + 1, 2);
+    if (word < words) step(word, 0);
+    for (int m = 0; m < M; m++)
+      y[m * (end - begin) + row - begin] = _mm512_reduce_add_ps(
+          _mm512_add_ps(_mm512_add_ps(sums[m][0], sums[m][1]), _mm512_add_ps(sums[m][2], sums[m][3])));
+  }
+}
+
+template <int M, bool MASKED>
+void few_wide(const Matrix& w, const Inputs& x, int64_t begin, int64_t end, float* y) {
+  for (int64_t row = begin; row < end; row++) {
+    Row<MASKED> weights(w, row, w.type == FP32 ? 4 : 2);
+    __m512 sums[M][4];
+    for (auto& sum : sums) for (auto& part : sum) part = _mm512_setzero_ps();
+    for (int64_t word = 0; word < w.words(); word++) {
+      uint64_t mask = weights.mask(word, w.columns);
+      weights.prefetch();
+      for (int part = 0; part < 4; part++, mask >>= 16) {
+        __m512 sixteen = weights.floats16((uint16_t)mask, w.type);
+        for (int m = 0; m < M; m++)
+          sums[m][part] = _mm512_fmadd_ps(sixteen, _mm512_loadu_ps(x.wide + m * x.stride + WORD * word + 16 * part), sums[m][part]);
+      }
+    }
+    for (int m = 0; m < M; m++)
+      y[m * (end - begin) + row - begin] = _mm512_reduce_add_ps(
+          _mm512_add_ps(_mm512_add_ps(sums[m][0], sums[m][1]), _mm512_add_ps(sums[m][2], sums[m][3])));
+  }
+}
+
+template <int M, bool MASKED>
+void few_int8(const Matrix& w, const Inputs& x, int64_t begin, int64_t end, float* y) {
+  const __m512i ones = _mm512_set1_epi8(1);
+  const int64_t words = w.words(), stretch = w.group / WORD < FLUSH && w.group < w.columns ? w.group / WORD : FLUSH;
+  for (int64_t row = begin; row < end; row++) {
+    Row<MASKED> weights(w, row, 1);
+    const float* scales = w.scales + row * w.groups();
+    __m512 totals[M];
+    for (auto& total : totals) total = _mm512_setzero_ps();
+    for (int64_t from = 0; from < words; from += stretch) {
+      int64_t to = from + stretch < words ? from + stretch : words;
+      __m512i high[M], low[M], sum = _mm512_setzero_si512();
+      for (int m = 0; m < M; m++) high[m] = low[m] = _mm512_setzero_si512();
+      for (int64_t word = from; word < to; word++) {
+        uint64_t mask = weights.mask(word, w.columns);
+        weights.prefetch();
+        __m512i eights = weights.bytes64(mask);
+        sum = _mm512_dpbusd_epi32(sum, ones, eights);
+        for (int m = 0; m < M; m++) {
+          high[m] = _mm512_dpbusd_epi32(high[m], _mm512_loadu_si512(x.high + m * x.stride + WORD * word), eights);
+          low[m] = _mm512_dpbusd_epi32(low[m], _mm512_loadu_si512(x.low + m * x.stride + WORD * word), eights);
+        }
+      }
+      // high - 128 sum is that of signed high bytes, at most 2^15 x 4 x 64 a lane: times 256 it still fits.
+      __m512 scale = _mm512_set1_ps(scales[from * WORD / w.group]);
+      for (int m = 0; m < M; m++) {
+        __m512i whole = _mm512_add_epi32(_mm512_slli_epi32(_mm512_sub_epi32(high[m], _mm512_slli_epi32(sum, 7)), 8), low[m]);
+        totals[m] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(whole), scale, totals[m]);
+      }
+    }
+    for (int m = 0; m < M; m++) y[m * (end - begin) + row - begin] = x.step[m] * _mm512_reduce_add_ps(totals[m]);
+  }
+}
+
+template <int M>
+void few(const Matrix& w, const Inputs& x, int64_t begin, int64_t end, float* y) {
+  if (w.type == BF16) w.masks ? few_bf16<M, true>(w, x, begin, end, y) : few_bf16<M, false>(w, x, begin, end, y);
+  else if (w.type == INT8) w.masks ? few_int8<M, true>(w, x, begin, end, y) : few_int8<M, false>(w, x, begin, end, y);
+  else w.masks ? few_wide<M, true>(w, x, begin, end, y) : few_wide<M, false>(w, x, begin, end, y);
+}
+
+void multiply_few(const Matrix& w, const Inputs& x, int64_t begin, int64_t end, float*, float* y) {
+  switch (x.count) {
+    case 1: return few<1>(w, x, begin, end, y);
+    case 2: return few<2>(w, x, begin, end, y);
+    case 3: return few<3>(w, x, begin, end, y);
+    default: return few<4>(w, x, begin, end, y);
+  }
+}
+
+// Two vectors of sixteen floats to 32 bf16, rounded to nearest even.
+inline __m512i narrowed(__m512 first, __m512 second) { return (__m512i)_mm512_cvtne2ps_pbh(second, first); }
+
+template <bool MASKED>
+void unpack_narrow(const Matrix& w, int64_t row, uint16_t* out) {
+  Row<MASKED> weights(w, row, w.type == INT8 ? 1 : 2);
+  for (int64_t word = 0; word < w.words(); word++, out += WORD) {
+    uint64_t mask = weights.mask(word, w.columns);
+    weights.prefetch();
+    if (w.type == BF16) {
+      _mm512_storeu_si512(out, weights.words32((uint32_t)mask));
+      _mm512_storeu_si512(out + 32, weights.words32((uint32_t)(mask >> 32)));
+      continue;
+    }
+    __m512i eights = weights.bytes64(mask);
+    __m512 scale = _mm512_set1_ps(w.scales[row * w.groups() + word * WORD / w.group]), parts[4];
+    parts[0] = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm512_castsi512_si128(eights)));
+    parts[1] = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm512_extracti32x4_epi32(eights, 1)));
+    parts[2] = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm512_extracti32x4_epi32(eights, 2)));
+    parts[3] = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm512_extracti32x4_epi32(eights, 3)));
+    for (auto& part : parts) part = _mm512_mul_ps(part, scale);
+    _mm512_storeu_si512(out, narrowed(parts[0], parts[1]));
+    _mm512_storeu_si512(out + 32, narrowed(parts[2], parts[3]));
+  }
+}
+
+template <bool MASKED>
+void unpack_wide(const Matrix& w, int64_t row, float* out) {
+  Row<MASKED> weights(w, row, w.type == FP32 ? 4 : 2);
+  for (int64_t word = 0; word < w.words(); word++) {
+    uint64_t mask = weights.mask(word, w.columns);
+    for (int part = 0; part < 4; part++, mask >>= 16, out += 16) _mm512_storeu_ps(out, weights.floats16((uint16_t)mask, w.type));
+  }
+}
+
+// R rows of unpacked weights by C rows of x, both `length` long: NARROW bf16 or else float.
+template <int R, int C, bool NARROW>
+void tile(const char* w, const char* x, int64_t stride, float* y, int64_t y_stride) {
+  constexpr int64_t size = NARROW ? 2 : 4;
+  __m512 sums[R][C];
+  for (auto& row : sums) for (auto& sum : row) sum = _mm512_setzero_ps();
+  for (int64_t at = 0; at < stride * size; at += 64) {
+    __m512i weights[R];
+    for (int r = 0; r < R; r++) weights[r] = _mm512_loadu_si512(w + r * stride * size + at);
+    for (int c = 0; c < C; c++) {
+      __m512i input = _mm512_loadu_si512(x + c * stride * size + at);
+      for (int r = 0; r < R; r++)
+        sums[r][c] = NARROW ? _mm512_dpbf16_ps(sums[r][c], pairs(weights[r]), pairs(input))
+                            : _mm512_fmadd_ps(_mm512_castsi512_ps(weights[r]), _mm512_castsi512_ps(input), sums[r][c]);
+    }
+  }
+  for (int c = 0; c < C; c++)
+    for (int r = 0; r < R; r++) y[c * y_stride + r] = _mm512_reduce_add_ps(sums[r][c]);
+}
+
+// All `count` rows of the unpacked slab by C rows of x, which stay in the first cache meanwhile.
+template <int C, bool NARROW>
+void tiles(const char* slab, int64_t count, const char* x, int64_t stride, float* y, int64_t y_stride) {
+  const int64_t size = stride * (NARROW ? 2 : 4);
+  int64_t row = 0;
+  for (; row + ROWS <= count; row += ROWS) tile<ROWS, C, NARROW>(slab + row * size, x, stride, y + row, y_stride);
+  for (; row < count; row++) tile<1, C, NARROW>(slab + row * size, x, stride, y + row, y_stride);
+}
+
+template <bool NARROW>
+void many(const Matrix& w, const Inputs& x, int64_t begin, int64_t end, char* slab, float* y) {
+  using Tiles = void (*)(const char*, int64_t, const char*, int64_t, float*, int64_t);
+  const Tiles by_columns[] = {nullptr,          tiles<1, NARROW>, tiles<2, NARROW>, tiles<3, NARROW>,
+                              tiles<4, NARROW>, tiles<5, NARROW>, tiles<6, NARROW>};
+  const int64_t size = x.stride * (NARROW ? 2 : 4), y_stride = end - begin;
+  const char* inputs = NARROW ? (const char*)x.narrow : (const char*)x.wide;
+  for (int64_t from = begin; from < end; from += SLAB) {
+    int64_t count = end - from < SLAB ? end - from : SLAB;
+    for (int64_t row = 0; row < count; row++) {
+      char* out = slab + row * size;
+      if (NARROW) w.masks ? unpack_narrow<true>(w, from + row, (uint16_t*)out) : unpack_narrow<false>(w, from + row, (uint16_t*)out);
+      else w.masks ? unpack_wide<true>(w, from + row, (float*)out) : unpack_wide<false>(w, from + row, (float*)out);
+    }
+    for (int64_t m = 0; m < x.count; m += COLUMNS) {
+      int64_t columns = x.count - m < COLUMNS ? x.count - m : COLUMNS;
+      by_columns[columns](slab, count, inputs + m * size, x.stride, y + m * y_stride + from - begin, y_stride);
+    }
+  }
+}
+
+void multiply_many(const Matrix& w, const Inputs& x, int64_t begin, int64_t end, float* scratch, float* y) {
+  if (w.type == BF16 || w.type == INT8) many<true>(w, x, begin, end, (char*)scratch, y);
+  else many<false>(w, x, begin, end, (char*)scratch, y);
+}
+
+}  // namespace
+
+const Kernels* avx512_kernels() {
+  static const Kernels kernels{"avx512", true, true, SLAB, multiply_few, multiply_many};
+  return &kernels;
+}
+
+}  // namespace espalier
+#if defined(__clang__)
+#pragma clang attribute pop
+#endif
+#else
+#include "matrix.h"
+
+namespace espalier {
+const Kernels* avx512_kernels() { return nullptr; }
+}  // namespace espalier
+#endif

@@ -1,0 +1,60 @@
+// A packed matrix as the kernels see it, and the table of kernels that each instruction set fills.
+// No torch and no standard library in here: these files are compiled for several processors into one library, and an
+// inline function of a header that was compiled for the newest of them must never be linked into code for an older one.
+#pragma once
+
+#include <stdint.h>
+
+namespace espalier {
+
+constexpr int64_t WORD = 64;      // columns that one mask word stands for
+constexpr int64_t MOST_DIRECT = 4;  // rows of x that `multiply_few` takes at once
+
+enum Values { BF16 = 0, FP16 = 1, FP32 = 2, INT8 = 3 };
+
+// Rows [rows, columns] of weights. `masks` has ceil(columns / 64) words a row, the lowest bit first; without it every
+// value is there. `starts` says where in `values` each row begins; without it each row has `row_values` of them.
+// `scales` (INT8) has one entry for every `group` columns of a row: a multiple of 64, or all of them.
+// At least 64 readable bytes follow the last value where there are masks.
+struct Matrix {
+  Values type;
+  int64_t rows, columns;
+  const void* values;
+  const uint64_t* masks;
+  const int64_t* starts;
+  int64_t row_values;
+  const float* scales;
+  int64_t group;
+
+  int64_t words() const { return (columns + WORD - 1) / WORD; }
+  int64_t groups() const { return (columns + group - 1) / group; }
+  int64_t start(int64_t row) const { return starts ? starts[row] : row * row_values; }
+};
+
+// The inputs of one call, made ready by `prepare`: `count` rows, each padded with zeros to whole words.
+// wide: as float (plain, AVX2, and FP16 and FP32 of AVX-512); narrow: bf16; low and high: x = step * (256 high + low - 32768).
+struct Inputs {
+  int64_t count, stride;
+  const float* wide;
+  const uint16_t* narrow;
+  const uint8_t *low, *high;
+  const float* step;
+};
+
+// What one instruction set offers. Every function works on the rows begin <= row < end of the matrix.
+struct Kernels {
+  const char* name;
+  bool narrow;   // whether BF16 weights want narrow inputs and a bf16 `scratch`
+  bool planes;   // whether INT8 weights want low and high planes
+  int64_t slab;  // rows that `multiply_many` unpacks at once; scratch holds slab x stride floats (or bf16)
+  // y[row - begin + (end - begin) * m] for count <= MOST_DIRECT; scratch: stride floats.
+  void (*multiply_few)(const Matrix&, const Inputs&, int64_t begin, int64_t end, float* scratch, float* y);
+  // The same for any count, by unpacking `slab` rows at a time. INT8 weights are rounded to bf16 here where `narrow`.
+  void (*multiply_many)(const Matrix&, const Inputs&, int64_t begin, int64_t end, float* scratch, float* y);
+};
+
+const Kernels* plain_kernels();
+const Kernels* avx2_kernels();    // null where the library was not compiled for x86
+const Kernels* avx512_kernels();
+
+}  // namespace espalier

@@ -1,0 +1,189 @@
+// The kernels as operators of torch, over torch's own threads, with the instruction set chosen where they run.
+#include <ATen/Parallel.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/ops/empty.h>
+#include <torch/library.h>
+
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "matrix.h"
+
+namespace {
+using namespace espalier;
+using at::Tensor;
+using c10::optional;
+
+constexpr int64_t BLOCK = 64;              // rows whose outputs wait as floats until they are stored
+constexpr int64_t ROWS_WORTH_A_THREAD = 32768;  // weights below which a second thread costs more than it does
+
+bool runs_avx2() {
+#if defined(__x86_64__)
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
+#else
+  return false;
+#endif
+}
+
+bool runs_avx512() {
+#if defined(__x86_64__)
+  for (bool has : {__builtin_cpu_supports("avx512f") != 0, __builtin_cpu_supports("avx512bw") != 0,
+                   __builtin_cpu_supports("avx512dq") != 0, __builtin_cpu_supports("avx512vl") != 0,
+                   __builtin_cpu_supports("avx512vbmi2") != 0, __builtin_cpu_supports("avx512vnni") != 0,
+                   __builtin_cpu_supports("avx512bf16") != 0})
+    if (!has) return false;
+  return true;
+#else
+  return false;
+#endif
+}
+
+// The best kernels of this processor that are not above what is asked for.
+const Kernels* choose(const std::string& most) {
+  if ((most.empty() || most == "avx512") && runs_avx512()) return avx512_kernels();
+  if (most != "plain" && runs_avx2()) return avx2_kernels();
+  return plain_kernels();
+}
+
+const Kernels* chosen = choose(std::getenv("ESPALIER_KERNELS") ? std::getenv("ESPALIER_KERNELS") : "");
+
+std::string use_kernels(std::string most) {
+  chosen = choose(most);
+  return chosen->name;
+}
+
+Values type_of(const Tensor& values) {
+  switch (values.scalar_type()) {
+    case at::kBFloat16: return BF16;
+    case at::kHalf: return FP16;
+    case at::kFloat: return FP32;
+    case at::kChar: return INT8;
+    default: TORCH_CHECK(false, "packed values must be bfloat16, float16, float32 or int8");
+  }
+}
+
+// Memory that belongs to a thread and grows as needed: a fresh allocation would cost page faults every time.
+float* scratch(int64_t floats, int which) {
+  thread_local std::vector<float> buffers[2];
+  auto& buffer = buffers[which];
+  if ((int64_t)buffer.size() < floats) buffer.resize(floats);
+  return buffer.data();
+}
+
+// Rows of x in the forms that the kernels want, padded with zeros to whole words.
+struct Prepared {
+  Inputs inputs{};
+  Tensor kept[3];
+
+  Prepared(const Tensor& x, const Matrix& w, bool narrow, bool planes) {
+    inputs.count = x.size(0);
+    inputs.stride = w.words() * WORD;
+    if (planes) split(x);
+    else if (narrow) narrow_down(x);
+    else inputs.wide = padded(x, at::kFloat).data_ptr<float>();
+  }
+
+ private:
+  Tensor& padded(const Tensor& x, at::ScalarType type) {
+    if (x.scalar_type() == type && x.size(1) == inputs.stride) return kept[0] = x;
+    kept[0] = at::empty({inputs.count, inputs.stride}, x.options().dtype(type));
+    kept[0].narrow(1, 0, x.size(1)).copy_(x);
+    if (x.size(1) < inputs.stride) kept[0].narrow(1, x.size(1), inputs.stride - x.size(1)).zero_();
+    return kept[0];
+  }
+
+  void narrow_down(const Tensor& x) {
+    inputs.narrow = reinterpret_cast<const uint16_t*>(padded(x, at::kBFloat16).data_ptr());
+  }
+
+  void split(const Tensor& x) {
+    const float* wide = padded(x, at::kFloat).data_ptr<float>();
+    Tensor planes = at::empty({2, inputs.count, inputs.stride}, x.options().dtype(at::kByte));
+    Tensor steps = at::empty({inputs.count}, x.options().dtype(at::kFloat));
+    uint8_t* high = planes.data_ptr<uint8_t>();
+    uint8_t* low = high + inputs.count * inputs.stride;
+    for (int64_t m = 0; m < inputs.count; m++, wide += inputs.stride, high += inputs.stride, low += inputs.stride) {
+      // A difference of x with itself is 0, or not a number where x is not finite: the outputs then are not either.
+      float largest = 0, unfit = 0;
+      for (int64_t at = 0; at < inputs.stride; at++) {
+        largest = std::max(largest, std::fabs(wide[at]));
+        unfit += wide[at] - wide[at];
+      }
+      steps.data_ptr<float>()[m] = largest / 32767.0f + unfit;
+      float inverse = largest > 0 && unfit == 0 ? 32767.0f / largest : 0;
+      for (int64_t at = 0; at < inputs.stride; at++) {
+        int32_t value = inverse > 0 ? (int32_t)(wide[at] * inverse + 32768.5f) : 32768;  // positive: rounds to nearest
+        high[at] = (uint8_t)(value >> 8);
+        low[at] = (uint8_t)value;
+      }
+    }
+    inputs.high = planes.data_ptr<uint8_t>();
+    inputs.low = inputs.high + inputs.count * inputs.stride;
+    inputs.step = steps.data_ptr<float>();
+    kept[1] = planes;
+    kept[2] = steps;
+  }
+};
+
+template <typename T>
+void store(const float* y, const float* bias, int64_t count, int64_t begin, int64_t end, int64_t rows, T* out) {
+  for (int64_t m = 0; m < count; m++)
+    for (int64_t row = begin; row < end; row++) {
+      float value = *y++;
+      out[m * rows + row] = static_cast<T>(bias ? value + bias[row] : value);
+    }
+}
+
+void multiply(const Matrix& w, const Tensor& x, const float* bias, Tensor& y) {
+  const Kernels& kernels = *chosen;
+  bool direct = x.size(0) <= MOST_DIRECT;
+  bool planes = kernels.planes && w.type == INT8 && direct;
+  Prepared prepared(x, w, kernels.narrow && (w.type == BF16 || w.type == INT8), planes);
+  int64_t grain = std::max<int64_t>(1, ROWS_WORTH_A_THREAD / std::max<int64_t>(1, w.columns * prepared.inputs.count));
+  at::parallel_for(0, w.rows, grain, [&](int64_t first, int64_t last) {
+    float* slab = scratch(kernels.slab * prepared.inputs.stride, 0);
+    float* waiting = scratch(BLOCK * prepared.inputs.count, 1);
+    for (int64_t begin = first; begin < last; begin += BLOCK) {
+      int64_t end = std::min(begin + BLOCK, last);
+      (direct ? kernels.multiply_few : kernels.multiply_many)(w, prepared.inputs, begin, end, slab, waiting);
+      if (y.scalar_type() == at::kBFloat16)
+        store(waiting, bias, prepared.inputs.count, begin, end, w.rows, y.data_ptr<at::BFloat16>());
+      else if (y.scalar_type() == at::kHalf)
+        store(waiting, bias, prepared.inputs.count, begin, end, w.rows, y.data_ptr<at::Half>());
+      else
+        store(waiting, bias, prepared.inputs.count, begin, end, w.rows, y.data_ptr<float>());
+    }
+  });
+}
+
+// y = x W^T + bias for x [..., columns]; the other arguments are those of `Matrix`.
+Tensor linear(const Tensor& x, const Tensor& values, const optional<Tensor>& masks, const optional<Tensor>& starts,
+              const optional<Tensor>& scales, const optional<Tensor>& bias, int64_t rows, int64_t columns,
+              int64_t group, int64_t row_values) {
+  TORCH_CHECK(x.size(-1) == columns, "the input has ", x.size(-1), " columns and the packed matrix ", columns);
+  Matrix w{type_of(values), rows, columns, values.data_ptr(), nullptr, nullptr, row_values, nullptr, group};
+  if (masks) w.masks = reinterpret_cast<const uint64_t*>(masks->data_ptr<int64_t>());
+  if (starts) w.starts = starts->data_ptr<int64_t>();
+  if (scales) w.scales = scales->data_ptr<float>();
+  Tensor flat = x.reshape({-1, columns}).contiguous();
+  auto shape = x.sizes().vec();
+  shape.back() = rows;
+  Tensor y = at::empty(shape, x.options());
+  Tensor wide_bias = bias ? bias->to(at::kFloat).contiguous() : Tensor();
+  if (y.numel()) multiply(w, flat, bias ? wide_bias.data_ptr<float>() : nullptr, y);
+  return y;
+}
+
+}  // namespace
+
+TORCH_LIBRARY_FRAGMENT(espalier, library) {
+  library.def(
+      "linear(Tensor x, Tensor values, Tensor? masks, Tensor? starts, Tensor? scales, Tensor? bias, int rows, "
+      "int columns, int group, int row_values) -> Tensor");
+  library.def("use_kernels(str most) -> str", &use_kernels);
+}
+
+TORCH_LIBRARY_IMPL(espalier, CPU, library) { library.impl("linear", &linear); }

@@ -1,0 +1,83 @@
+"""The commands `pack` and `unpack`: between the plain folder and the packed one."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from functools import partial
+
+from models import Loaded, load
+from models.errors import RequestError
+from models.files import new_folder, refuse_existing
+from models.progress import part, terminal_bar
+from models.quiet import quiet_transformers
+from models.source import locate
+from models.units import format_bytes, format_percent
+from pruning.inspection import stored_dtype
+from pruning.packing.checking import check_files, pack_checked
+from pruning.packing.folder import PACKING, save_packed
+from pruning.packing.format import Format
+from pruning.packing.install import Packing, unpack
+from pruning.record import RECORD
+
+
+def run_pack(options: argparse.Namespace) -> None:
+    """`pack DIR --out DIR [--format FORMAT]`."""
+    format = Format.parse(options.format)
+    source = locate(options.model)
+    refuse_existing(options.out)
+    if (source.folder / PACKING).exists():
+        raise RequestError(f"{options.model} is packed already: unpack it first, to pack it in another format.")
+    bar = terminal_bar()
+    loaded = _load(options.model)
+    packing = pack_checked(loaded.model, loaded.tokenizer, format, part(bar, 0.0, 0.7))
+    bar(0.7, "Saving, and loading the result in a fresh process")
+    record = source.folder / RECORD
+    save_packed(
+        loaded.model,
+        loaded.tokenizer,
+        options.out,
+        record if record.exists() else None,
+        partial(check_files, loaded.model, loaded.tokenizer),
+    )
+    bar(1.0, f"Saved to {options.out}")
+    print(json.dumps({"out": options.out, **packing.as_dict()}) if options.json else packing_text(packing, options.out))
+
+
+def run_unpack(options: argparse.Namespace) -> None:
+    """`unpack DIR --out DIR`."""
+    source = locate(options.model)
+    refuse_existing(options.out)
+    if not (source.folder / PACKING).exists():
+        raise RequestError(f"{options.model} is not packed (it has no {PACKING}): there is nothing to unpack.")
+    bar = terminal_bar()
+    model, tokenizer, _ = load(options.model, device="cpu")
+    bar(0.4, "Unpacking")
+    unpack(model)
+    with new_folder(options.out) as folder:
+        bar(0.6, "Saving")
+        with quiet_transformers():
+            model.save_pretrained(folder)
+            tokenizer.save_pretrained(folder)
+        if (source.folder / RECORD).exists():
+            shutil.copyfile(source.folder / RECORD, folder / RECORD)
+    bar(1.0, f"Saved to {options.out}")
+    size = sum(parameter.nbytes for parameter in model.parameters())
+    print(json.dumps({"out": options.out, "bytes": size}) if options.json else f"Unpacked to {options.out}.")
+
+
+def packing_text(packing: Packing, out: str) -> str:
+    """What packing did, in a few lines."""
+    share = format_percent(packing.packed_bytes / max(packing.dense_bytes, 1))
+    lines = [
+        f"Packed {packing.matrices} matrices as {packing.format}: {format_bytes(packing.dense_bytes)} before, "
+        f"{format_bytes(packing.packed_bytes)} after ({share})."
+    ]
+    lines += [f"Left as it is: {name}." for name in packing.left]
+    return "\n".join([*lines, f"Saved to {out}; loaded again and checked."])
+
+
+def _load(name: str) -> Loaded:
+    """The model on the CPU, in the dtype of its files: packing must not round."""
+    return load(name, device="cpu", dtype=stored_dtype(locate(name).folder, name))
