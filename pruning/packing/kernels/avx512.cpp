@@ -58,6 +58,11 @@ struct Row {
       next += 4 * (MASKED ? _mm_popcnt_u32(mask) : 16);
       return weights;
     }
+    if (type == INT8) {
+      __m128i eights = MASKED ? _mm_maskz_expand_epi8(mask, _mm_loadu_si128((const __m128i*)next)) : _mm_maskz_loadu_epi8(mask, next);
+      next += MASKED ? _mm_popcnt_u32(mask) : 16;
+      return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(eights));
+    }
     __m256i halves = MASKED ? _mm256_maskz_expand_epi16(mask, _mm256_loadu_si256((const __m256i*)next)) : _mm256_maskz_loadu_epi16(mask, next);
     next += 2 * (MASKED ? _mm_popcnt_u32(mask) : 16);
     return _mm512_cvtph_ps(halves);
@@ -188,10 +193,12 @@ void unpack_narrow(const Matrix& w, int64_t row, uint16_t* out) {
 
 template <bool MASKED>
 void unpack_wide(const Matrix& w, int64_t row, float* out) {
-  Row<MASKED> weights(w, row, w.type == FP32 ? 4 : 2);
+  Row<MASKED> weights(w, row, w.type == FP32 ? 4 : w.type == INT8 ? 1 : 2);
   for (int64_t word = 0; word < w.words(); word++) {
     uint64_t mask = weights.mask(word, w.columns);
-    for (int part = 0; part < 4; part++, mask >>= 16, out += 16) _mm512_storeu_ps(out, weights.floats16((uint16_t)mask, w.type));
+    __m512 scale = _mm512_set1_ps(w.type == INT8 ? w.scales[row * w.groups() + word * WORD / w.group] : 1);
+    for (int part = 0; part < 4; part++, mask >>= 16, out += 16)
+      _mm512_storeu_ps(out, _mm512_mul_ps(weights.floats16((uint16_t)mask, w.type), scale));
   }
 }
 
@@ -246,7 +253,7 @@ void many(const Matrix& w, const Inputs& x, int64_t begin, int64_t end, char* sl
 }
 
 void multiply_many(const Matrix& w, const Inputs& x, int64_t begin, int64_t end, float* scratch, float* y) {
-  if (w.type == BF16 || w.type == INT8) many<true>(w, x, begin, end, (char*)scratch, y);
+  if (x.narrow) many<true>(w, x, begin, end, (char*)scratch, y);
   else many<false>(w, x, begin, end, (char*)scratch, y);
 }
 

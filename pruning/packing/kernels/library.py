@@ -4,8 +4,8 @@ Nothing is compiled at import. One process compiles while others wait; a process
 nothing behind that the next one would wait for. Where there is no compiler, or ESPALIER_KERNELS=none, `kernels()` is
 None, `state()` says why, and packed layers compute with torch's own operators.
 
-    ESPALIER_CACHE     the folder for what is compiled (default: ~/.cache/espalier)
-    ESPALIER_KERNELS   none, or the most that may be used of avx512, avx2 and plain
+    ESPALIER_KERNELS         none, or the most that may be used of avx512, avx2 and plain
+    ESPALIER_KERNELS_CACHE   the folder for what is compiled (default: ~/.cache/espalier/kernels)
 """
 
 import contextlib
@@ -64,11 +64,8 @@ def cache_folder() -> Path:
     digest.update(
         repr((FLAGS, torch.__version__, sys.implementation.cache_tag, platform.machine(), _compiler())).encode()
     )
-    root = (
-        os.environ.get("ESPALIER_CACHE")
-        or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "espalier"
-    )
-    return Path(root) / "kernels" / digest.hexdigest()[:16]
+    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return Path(os.environ.get("ESPALIER_KERNELS_CACHE") or caches / "espalier" / "kernels") / digest.hexdigest()[:16]
 
 
 def _compiler() -> str | None:

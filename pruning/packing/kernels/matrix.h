@@ -44,12 +44,12 @@ struct Inputs {
 // What one instruction set offers. Every function works on the rows begin <= row < end of the matrix.
 struct Kernels {
   const char* name;
-  bool narrow;   // whether BF16 weights want narrow inputs and a bf16 `scratch`
+  bool narrow;   // whether BF16 weights want narrow inputs (as INT8 ones may, for many rows)
   bool planes;   // whether INT8 weights want low and high planes
   int64_t slab;  // rows that `multiply_many` unpacks at once; scratch holds slab x stride floats (or bf16)
   // y[row - begin + (end - begin) * m] for count <= MOST_DIRECT; scratch: stride floats.
   void (*multiply_few)(const Matrix&, const Inputs&, int64_t begin, int64_t end, float* scratch, float* y);
-  // The same for any count, by unpacking `slab` rows at a time. INT8 weights are rounded to bf16 here where `narrow`.
+  // The same for any count, by unpacking `slab` rows at a time. With narrow inputs INT8 weights are rounded to bf16.
   void (*multiply_many)(const Matrix&, const Inputs&, int64_t begin, int64_t end, float* scratch, float* y);
 };
 

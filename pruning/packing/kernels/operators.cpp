@@ -141,7 +141,8 @@ void multiply(const Matrix& w, const Tensor& x, const float* bias, Tensor& y) {
   const Kernels& kernels = *chosen;
   bool direct = x.size(0) <= MOST_DIRECT;
   bool planes = kernels.planes && w.type == INT8 && direct;
-  Prepared prepared(x, w, kernels.narrow && (w.type == BF16 || w.type == INT8), planes);
+  bool narrow = kernels.narrow && (w.type == BF16 || (w.type == INT8 && x.scalar_type() == at::kBFloat16));
+  Prepared prepared(x, w, narrow, planes);
   int64_t grain = std::max<int64_t>(1, ROWS_WORTH_A_THREAD / std::max<int64_t>(1, w.columns * prepared.inputs.count));
   at::parallel_for(0, w.rows, grain, [&](int64_t first, int64_t last) {
     float* slab = scratch(kernels.slab * prepared.inputs.stride, 0);
