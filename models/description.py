@@ -6,7 +6,7 @@ from pathlib import Path
 from torch import nn
 
 from models.files import sha256
-from models.memory import parameter_bytes
+from models.memory import parameter_bytes, parameter_count
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def describe(model: nn.Module, id: str, revision: str) -> Description:
         revision=revision,
         family=config.model_type,
         architecture=type(model).__name__,
-        parameters=sum(p.numel() for p in model.parameters()),
+        parameters=parameter_count(model),
         bytes=parameter_bytes(model),
         layers=config.num_hidden_layers,
         hidden=config.hidden_size,
@@ -51,7 +51,7 @@ def describe(model: nn.Module, id: str, revision: str) -> Description:
         kv_heads=getattr(config, "num_key_value_heads", None) or heads,
         context=context_length(config),
         vocabulary=config.vocab_size,
-        dtype=str(parameter.dtype).removeprefix("torch."),
+        dtype=str(model.dtype).removeprefix("torch."),
         device=parameter.device.type,
     )
 

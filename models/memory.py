@@ -49,6 +49,12 @@ def parameter_bytes(model: nn.Module) -> int:
     return sum(storages.values())
 
 
+def parameter_count(model: nn.Module) -> int:
+    """How many parameters a model has, tied ones once; those that a packed layer does not store count as well."""
+    stored = sum(parameter.numel() for parameter in model.parameters())
+    return stored + sum(getattr(module, "unstored", 0) for module in model.modules())
+
+
 def _read_int(path: str) -> int | None:
     try:
         return int(Path(path).read_text())

@@ -15,6 +15,7 @@ from models.source import locate
 from models.weights import tensor_headers
 from pruning.capability import Capability, skeleton, take_capability
 from pruning.census import Census, count_nonzero, take_census
+from pruning.packing.install import is_packed, unpack
 from pruning.record import RECORD
 from pruning.roles import Projection, find_anatomy
 
@@ -111,7 +112,10 @@ def _load(name: str, folder: Path) -> tuple[nn.Module | None, str | None]:
     if not any(folder.glob("*.safetensors")):
         return None, "the folder holds no safetensors."
     try:
-        return load(name, device="cpu", dtype=stored_dtype(folder, name)).model, None
+        model = load(name, device="cpu", dtype=stored_dtype(folder, name)).model
+        if is_packed(model):
+            unpack(model)
+        return model, None
     except OutOfMemory as error:
         return None, str(error)
 

@@ -100,8 +100,13 @@ class Anatomy:
 def find_anatomy(model: nn.Module) -> Anatomy:
     """Finds the decoder blocks and the prunable projections of a causal language model of transformers.
 
-    Raises UnknownArchitecture, with all that was not recognised, rather than prune only what it happens to know.
+    Raises UnknownArchitecture, with all that was not recognised, rather than prune only what it happens to know;
+    RequestError for a packed model.
     """
+    from pruning.packing.linear import PackedLinear
+
+    if any(isinstance(module, PackedLinear) for module in model.modules()):
+        raise RequestError("The model is packed: unpack it first (python -m pruning unpack DIR --out DIR).")
     path, blocks = _find_blocks(model)
     projections: list[Projection] = []
     routers: list[str] = []

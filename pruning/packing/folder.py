@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
+from types import MethodType
 from typing import TYPE_CHECKING
 
 import torch
@@ -49,20 +52,37 @@ def save_packed(
     takes its name, and may raise. Raises RequestError if `out` holds anything, EspalierError if writing fails.
     """
     with new_folder(out) as folder:
+        write_model(model, folder)
         with quiet_transformers():
-            model.config.save_pretrained(folder)
-            if model.can_generate():
-                model.generation_config.save_pretrained(folder)
             tokenizer.save_pretrained(folder)
         if isinstance(record, dict):
             write_json(folder / RECORD, record)
         elif record is not None:
             shutil.copyfile(record, folder / RECORD)
-        stored, shared = _tensors(model)
-        _write(folder, stored)
-        write_json(folder / PACKING, describe(model, shared))
         if check is not None:
             check(folder)
+
+
+def write_model(model: PreTrainedModel, save_directory: Path | str, **_) -> None:
+    """Writes a packed model's configuration, tensors and `packing.json` into a folder, which need not be empty.
+
+    What `save_pretrained` of a packed model does: its own would write a folder that transformers reads without a word
+    and with random weights.
+    """
+    folder = Path(save_directory)
+    folder.mkdir(parents=True, exist_ok=True)
+    with quiet_transformers():
+        model.config.save_pretrained(folder)
+        if model.can_generate():
+            model.generation_config.save_pretrained(folder)
+    stored, shared = _tensors(model)
+    _write(folder, stored)
+    write_json(folder / PACKING, describe(model, shared))
+
+
+def save_as_packed(model: PreTrainedModel) -> None:
+    """Has `model.save_pretrained(folder)` write the packed files."""
+    model.save_pretrained = MethodType(write_model, model)  # a bound method: copies of the model get their own
 
 
 def describe(model: nn.Module, shared: dict[str, str]) -> dict:
@@ -114,6 +134,7 @@ def load_packed(source: ModelSource, device: torch.device, dtype: torch.dtype | 
             f"The files of {source.id} lack {len(missing)} of its weights (such as {missing[0]}): pack it again."
         )
     model.requires_grad_(False)
+    save_as_packed(model)
     model = model.to(device)
     return (model if dtype is None else model.to(dtype)).eval()
 
@@ -156,7 +177,7 @@ def _skeleton(source: ModelSource) -> PreTrainedModel:
     from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
     try:
-        with quiet_transformers(), init_empty_weights(include_buffers=False):
+        with quiet_transformers(), init_empty_weights(include_buffers=False), _matrices_nowhere():
             config = AutoConfig.from_pretrained(source.folder, trust_remote_code=False, local_files_only=True)
             model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
             if (source.folder / "generation_config.json").exists():
@@ -166,6 +187,29 @@ def _skeleton(source: ModelSource) -> PreTrainedModel:
             f"{source.id} could not be loaded: {first_line(error)}. Check that its files are whole."
         ) from error
     return model
+
+
+@contextmanager
+def _matrices_nowhere() -> Iterator[None]:
+    """Linear layers and embeddings are made without memory; `init_empty_weights` alone makes each and drops it again."""
+    kinds = (nn.Linear, nn.Embedding)
+    originals = [kind.__init__ for kind in kinds]
+
+    def nowhere(original):
+        @wraps(original)
+        def make(self, *arguments, **options):
+            with torch.device("meta"):
+                original(self, *arguments, **options)
+
+        return make
+
+    for kind, original in zip(kinds, originals, strict=True):
+        kind.__init__ = nowhere(original)
+    try:
+        yield
+    finally:
+        for kind, original in zip(kinds, originals, strict=True):
+            kind.__init__ = original
 
 
 def _fill(model: PreTrainedModel, packing: dict, headers: dict[str, TensorHeader]) -> None:

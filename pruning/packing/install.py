@@ -78,6 +78,9 @@ def pack(model: PreTrainedModel, format: Format, progress: Progress | None = Non
         before += head.weight.nbytes
         after += _pack_head(model, names[id(head)], head, format)
         done += 1
+    from pruning.packing.folder import save_as_packed
+
+    save_as_packed(model)
     report(1.0, "Packed")
     return Packing(format, before, after, done, tuple(f"{name} (experts in one parameter)" for name in sorted(left)))
 
@@ -91,6 +94,7 @@ def unpack(model: PreTrainedModel) -> None:
         table = nn.Embedding(embedding.num_embeddings, embedding.embedding_dim, embedding.padding_idx, device="meta")
         table.weight = nn.Parameter(embedding.weight, requires_grad=False)
         replace(model, name, table)
+    model.__dict__.pop("save_pretrained", None)
     if tied:
         model.get_output_embeddings().weight = model.get_input_embeddings().weight
 

@@ -73,6 +73,11 @@ class PackedLinear(nn.Module):
         """How many of its weights are stored."""
         return self.values.numel() if self.words is None else int(masks.counts(self.words).sum())
 
+    @property
+    def unstored(self) -> int:
+        """How many of its weights `values` has no element for (less the elements that are padding)."""
+        return self.in_features * self.out_features - self.values.numel()
+
     def extra_repr(self) -> str:
         bias = self.bias is not None
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={bias}, format={self.format}"
