@@ -18,11 +18,13 @@ from models.memory import available_bytes, require
 from models.policy import choose_device, choose_dtype
 from models.source import locate
 from models.weights import tensor_headers
+from pruning.packing.folder import PACKING
 from pruning.record import finished_record
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+WORTH_PACKING = 0.1  # share of zeros from which a model is also timed packed
 SPARE = 0.25  # of the free memory: models that take no more together stay loaded beside those that are held
 
 
@@ -102,10 +104,33 @@ class Contenders:
     def identity(self, name: str) -> str:
         """The fingerprint of a model as it runs here (see `evals.asking.fingerprint`)."""
         if name not in self._fingerprints:
-            dtype = str(self._dtype).removeprefix("torch.")
-            folder = self._sources[name].folder
-            self._fingerprints[name] = fingerprint(folder, name, dtype, self._target.type)
+            source, dtype = self._sources[name], str(self._dtype).removeprefix("torch.")
+            layout = f"{dtype}::{source.layout}" if source.layout else dtype
+            self._fingerprints[name] = fingerprint(source.folder, name, layout, self._target.type)
         return self._fingerprints[name]
+
+    def layouts(self) -> list[str]:
+        """The models, and where one is sparse or packed every layout that tells its gain in speed apart.
+
+        Beside the baseline itself in our dense layout; beside a contender with zeros, itself packed, and in int8.
+        They are models from then on, as if the person had named them `MODEL::LAYOUT`.
+        """
+        added: dict[str, list[str]] = {name: [] for name in self.names}
+        for name in self.names:
+            if self._sources[name].layout is not None:
+                continue
+            packed, footprint = (self._sources[name].folder / PACKING).exists(), self.footprint(name)
+            if not packed and footprint.nonzero_parameters < (1 - WORTH_PACKING) * footprint.parameters:
+                added[name] = ["auto", "int8"]
+            elif packed and footprint.bytes_in_memory > footprint.parameters:
+                added[name] = ["int8"]
+        if any(added.values()) and not added[self.baseline] and self._sources[self.baseline].layout is None:
+            added[self.baseline] = ["dense"]
+        for name in (f"{name}::{layout}" for name, layouts in added.items() for layout in layouts):
+            if name not in self._sources:
+                self._sources[name] = locate(name)
+                self._sizes[name] = self._sizes[name.rpartition("::")[0]]
+        return [each for name in self.names for each in (name, *(f"{name}::{layout}" for layout in added[name]))]
 
     def footprint(self, name: str) -> Footprint:
         """A model's footprint, from its first loading."""

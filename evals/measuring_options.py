@@ -28,6 +28,9 @@ def add_measuring(group, metrics: str | None, metrics_help: str) -> None:
     )
     named = ", ".join(protocols.names())
     group.add_argument("--protocol", metavar="NAME", help=f"of the perplexity: {named} (default: gptq)")
+    group.add_argument(
+        "--no-layouts", dest="layouts", action="store_false", default=None, help="time sparse models only as they are"
+    )
     group.add_argument("--length", type=int, metavar="L", help="tokens of its windows (default: the protocol's)")
     group.add_argument("--stride", type=int, metavar="S", help="tokens between two windows of hf-stride (default: 512)")
     group.add_argument("--quick", action="store_true", help="fewer samples: wider intervals, sooner")
@@ -53,7 +56,7 @@ def read_measuring(options) -> dict[str, Any]:
         "limit": options.limit,
         "columns": columns(options.columns),
         "data": options.data,
-        "options": {name: found for name in PERPLEXITY if (found := getattr(options, name)) is not None},
+        "options": {name: found for name in (*PERPLEXITY, "layouts") if (found := getattr(options, name)) is not None},
         "quick": options.quick,
         "device": options.device,
         "dtype": options.dtype,

@@ -46,7 +46,7 @@ def evaluate_models(
     files of `evals.task`, whose data lies below `source`, each cut to `limit` rows; `columns` names the fields of a
     table among them. Without `metrics` those of the tasks are taken, or the default ones. `quick` takes fewer samples;
     `seed` is that of the bootstrap. Answers are kept in the `cache`: a file, `default`, or None. `options` are
-    `protocol`, `length` and `stride` of the perplexity.
+    `protocol`, `length` and `stride` of the perplexity, and `layouts`: whether sparse models are also timed packed.
 
     With `out`, results.json, report.md, and the files of lm-evaluation-harness with all samples are written there at
     the end; a folder that holds results is refused at the beginning, and one of a run that was cut off is gone on with.
@@ -99,7 +99,7 @@ def evaluate_models(
         "command": command or f"evaluate_models({list(models)!r}, metrics={names!r}, data={data!r}, quick={quick})",
         "environment": place,
         "settings": settings,
-        "models": [contenders.record(name) for name in contenders.names],
+        "models": [contenders.record(name) for name in _measured(contenders.names, results)],
         "results": [result.as_dict() for result in with_holm(results)],
         "notes": notes,
         "seconds": round(time.monotonic() - began, 1),
@@ -112,6 +112,11 @@ def evaluate_models(
         write_results(out, document)
         finished.clear()
     return document
+
+
+def _measured(names: Sequence[str], results: Sequence[Result]) -> list[str]:
+    """The models asked for, and after them their layouts that a metric measured beside."""
+    return list(dict.fromkeys([*names, *(result.model for result in results)]))
 
 
 def _cache(path: Path | str | None) -> Cache | None:

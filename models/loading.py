@@ -12,7 +12,7 @@ from models.files import read_json
 from models.memory import OutOfMemory, require
 from models.policy import choose_device, choose_dtype
 from models.quiet import quiet_transformers
-from models.readers import find_reader
+from models.readers import find_layout, find_reader
 from models.source import ModelSource, locate
 from models.weights import tensor_headers, weight_files
 
@@ -57,7 +57,13 @@ def load_network(
     """
     check_folder(source)
     if reader := find_reader(source.folder):
-        return reader(source, target, None if as_stored else precision)
+        network = reader(source, target, None if as_stored else precision)
+    else:
+        network = _load_network(source, target, precision)
+    return find_layout("apply")(network, source.layout) if source.layout else network
+
+
+def _load_network(source: ModelSource, target: torch.device, precision: torch.dtype) -> "PreTrainedModel":
     needed = sum(header.bytes_as(precision.itemsize) for header in tensor_headers(source.folder, source.id))
     require(needed, target, f"{source.id} in {str(precision).removeprefix('torch.')}")
     return _load_weights(source, precision).to(target).eval()

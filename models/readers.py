@@ -1,6 +1,6 @@
-"""Kinds of model folders that a higher floor knows how to read: each is told apart by a file that it holds.
+"""What a higher floor adds to loading: kinds of folders, told apart by a file, and layouts of a loaded model.
 
-A floor registers its reader where it is imported, as `module:function`, so that nothing heavy is imported with it.
+A floor registers them where it is imported, as `module:function`, so that nothing heavy is imported with it.
 """
 
 import importlib
@@ -10,6 +10,7 @@ from pathlib import Path
 from models.errors import RequestError
 
 _readers: dict[str, str] = {}
+_layouts: dict[str, str] = {}
 KNOWN = {"packing.json": "pruning"}  # whose import registers the reader, for the message
 
 
@@ -26,6 +27,22 @@ def find_reader(folder: Path) -> Callable | None:
                 raise RequestError(
                     f"{folder} holds a model in a format of its own: `import {floor}` before loading it."
                 )
-            module, _, name = _readers[marker].partition(":")
-            return getattr(importlib.import_module(module), name)
+            return _imported(_readers[marker])
     return None
+
+
+def register_layouts(check: str, apply: str) -> None:
+    """Has the layout of a `MODEL::LAYOUT` checked by the function (layout) and applied by the one of (model, layout)."""
+    _layouts.update(check=check, apply=apply)
+
+
+def find_layout(deed: str) -> Callable:
+    """What checks a layout, or applies it. RequestError if no layouts are registered."""
+    if deed not in _layouts:
+        raise RequestError("A layout after :: needs `import pruning` before loading; or leave it away.")
+    return _imported(_layouts[deed])
+
+
+def _imported(path: str) -> Callable:
+    module, _, name = path.partition(":")
+    return getattr(importlib.import_module(module), name)

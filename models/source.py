@@ -2,10 +2,11 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from models.errors import EspalierError, RequestError, first_line
+from models.readers import find_layout
 
 EMBEDDED = Path(__file__).parent / "embedded"
 HUB_ID = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+|[\w.-]+)(@(?P<revision>[\w./-]+))?")
@@ -16,18 +17,27 @@ Room = Callable[[int], None]  # asked before that many bytes of weights are fetc
 
 @dataclass(frozen=True)
 class ModelSource:
-    """A model's files: what the person called it, the local folder, and the Hub commit if it has one."""
+    """A model's files: what the person called it, the local folder, and the Hub commit if it has one.
+
+    layout: what the person wrote after `::`, how the model shall lie in memory; None for as it is stored.
+    """
 
     id: str
     folder: Path
     revision: str | None = None
+    layout: str | None = None
 
 
 def locate(model: str, room: Room | None = None) -> ModelSource:
     """Finds MODEL (`embedded`, a folder, or `owner/name[@revision]`), downloading from the Hub what is missing.
 
+    After it may stand `::LAYOUT`, such as `::int8`: how the model shall lie in memory once it is loaded.
     `room(bytes)` is asked before a download and may refuse it. Raises RequestError for everything a person can mend.
     """
+    name, separator, layout = model.rpartition("::")
+    if separator:
+        find_layout("check")(layout)
+        return replace(locate(name, room), id=model, layout=layout)
     if model == "embedded":
         return ModelSource("embedded", EMBEDDED)
     path = Path(model).expanduser()

@@ -6,7 +6,7 @@ report = prune(model, tokenizer, PruningConfig(method="wanda", sparsity=0.5))
 
 from typing import TYPE_CHECKING
 
-from models.readers import register_reader
+from models.readers import register_layouts, register_reader
 
 if TYPE_CHECKING:
     from pruning.config import PruningConfig
@@ -16,6 +16,7 @@ __all__ = ["PruningConfig", "preview", "prune", "replay"]
 
 
 register_reader("packing.json", "pruning.packing.folder:load_packed")
+register_layouts("pruning.packing.layout:check_layout", "pruning.packing.layout:apply_layout")
 
 
 def __getattr__(name: str):

@@ -14,7 +14,7 @@ from torch import nn
 
 from evals.cost.measuring_process import Heartbeat, MeasuringProcess
 from evals.cost.sparse_storage import bitmask_bytes
-from models.memory import parameter_bytes
+from models.memory import parameter_bytes, parameter_count
 from models.progress import Progress, silent
 from models.units import format_bytes, format_percent
 from models.weights import weight_files
@@ -57,13 +57,15 @@ class Peak:
 @torch.inference_mode()
 def measure(model: nn.Module, folder: Path | str | None = None) -> Footprint:
     """The footprint of a model in memory and, where its folder is given, on disk. Tied weights count once."""
-    parameters = list(model.parameters())
+    packed = [module for module in model.modules() if getattr(module, "words", None) is not None]
+    inside = {id(module.values) for module in packed}  # what is stored of them is all that is not zero
+    parameters = [parameter for parameter in model.parameters() if id(parameter) not in inside]
     in_memory = parameter_bytes(model)
     counts = [(p.numel(), int(torch.count_nonzero(p)), p.element_size()) for p in parameters]
     saved = sum(max(0, total * size - bitmask_bytes(total, kept, size)) for total, kept, size in counts)
     return Footprint(
-        parameters=sum(total for total, _, _ in counts),
-        nonzero_parameters=sum(kept for _, kept, _ in counts),
+        parameters=parameter_count(model),
+        nonzero_parameters=sum(kept for _, kept, _ in counts) + sum(module.kept for module in packed),
         bytes_in_memory=in_memory,
         bytes_if_packed=in_memory - saved,
         bytes_on_disk=disk_bytes(folder) if folder is not None else None,
@@ -102,7 +104,7 @@ def peak_lengths(context: int) -> tuple[int, int]:
 def zeros_note(name: str, footprint: Footprint) -> str | None:
     """A sentence for the reader where a model holds zeros that save nothing; None where it holds hardly any."""
     zeros = 1 - footprint.nonzero_parameters / footprint.parameters
-    if zeros < 0.01:
+    if zeros < 0.01 or footprint.bytes_if_packed > 0.99 * footprint.bytes_in_memory:  # none, or packed already
         return None
     return (
         f"{name}: {format_percent(zeros)} of its parameters are zeros, stored densely, which save neither memory nor "

@@ -52,7 +52,7 @@ class Runner:
         torch.zeros(1, device=target)
         libraries = high_water_mark()[0]
         began = time.perf_counter()
-        self._model = load_network(source, target, precision)
+        self._model = load_network(source, target, precision, as_stored=self._dtype == "auto")
         if target.type == "cuda":
             torch.cuda.synchronize()
         seconds = time.perf_counter() - began
@@ -62,7 +62,7 @@ class Runner:
             "libraries": libraries,
             "context": context_length(self._model.config.get_text_config()),
             "device": target.type,
-            "dtype": str(next(self._model.parameters()).dtype).removeprefix("torch."),
+            "dtype": str(self._model.dtype).removeprefix("torch."),
             "threads": torch.get_num_threads(),
             "clock": clock_for(target).name,
         }

@@ -34,21 +34,26 @@ def speed(trial: Trial) -> Iterator[Result]:
 
     Only the baseline and one contender are in memory at a time, each in a process of its own. With several contenders
     the baseline is timed anew beside each, and every ratio is of one race; the baseline's own rows are of the first.
+    Where a contender is sparse, the baseline in our dense layout and the contender packed are timed too, unless the
+    option `layouts` is off: the gain of the kernels and that of the zeros are then seen apart.
     """
     contenders, beat = trial.contenders, Heartbeat(trial.progress)
     context = min(contenders.record(name)["context"] for name in contenders.names)
+    names = contenders.layouts() if trial.options.get("layouts", True) else contenders.names
+    for name in names:
+        contenders.footprint(name)
     contenders.hold()  # the processes need the memory
     sizes = settings(context, trial.quick)
     for name in contenders.others:
         note = zeros_note(name, contenders.footprint(name))
         trial.notes += [note] if note and note not in trial.notes else []
     beat(0.0, "load times")
-    loads: dict[str, list[float]] = {name: [] for name in contenders.names}
+    loads: dict[str, list[float]] = {name: [] for name in names}
     for _ in range((QUICK_LOADS if trial.quick else LOADS) - 1):
-        for name in contenders.names:
+        for name in names:
             loads[name].append(load_seconds(name, contenders.device, contenders.dtype, beat.again))
-    processes = pairs(contenders.names, contenders.device, contenders.dtype, beat.again)
-    races = max(1, len(contenders.others))
+    processes = pairs(names, contenders.device, contenders.dtype, beat.again)
+    races = max(1, len(names) - 1)
     for at, racing in enumerate(processes):
         for process in racing if at == 0 else racing[1:]:
             loads[process.model].append(process.facts["seconds"])

@@ -22,6 +22,14 @@ constexpr int64_t FLUSH = 64;       // words after which 32-bit sums of INT8 pro
 constexpr int64_t SLAB = 16;        // rows of weights that are unpacked at once for many rows of x
 constexpr int ROWS = 4, COLUMNS = 6;  // of one register tile: 24 sums, 4 weights, 1 input
 
+// A vector in a register. Compilers would merge the load with the expand that follows, and the expand from memory takes
+// several times as long as both on AMD processors (6 cycles against 1 on Zen 5).
+inline __m512i load(const void* from) {
+  __m512i loaded = _mm512_loadu_si512(from);
+  asm("" : "+v"(loaded));
+  return loaded;
+}
+
 inline __m512bh pairs(__m512i bits) { return (__m512bh)bits; }
 
 // The next 64 (or 32, or 16) weights of a row, however they are stored. `next` moves on.
@@ -43,27 +51,27 @@ struct Row {
   void prefetch() const { _mm_prefetch(next + AHEAD, _MM_HINT_T0); }
 
   __m512i words32(uint32_t mask) {
-    __m512i weights = MASKED ? _mm512_maskz_expand_epi16(mask, _mm512_loadu_si512(next)) : _mm512_maskz_loadu_epi16(mask, next);
+    __m512i weights = MASKED ? _mm512_maskz_expand_epi16(mask, load(next)) : _mm512_maskz_loadu_epi16(mask, next);
     next += 2 * (MASKED ? _mm_popcnt_u32(mask) : 32);
     return weights;
   }
   __m512i bytes64(uint64_t mask) {
-    __m512i weights = MASKED ? _mm512_maskz_expand_epi8(mask, _mm512_loadu_si512(next)) : _mm512_maskz_loadu_epi8(mask, next);
+    __m512i weights = MASKED ? _mm512_maskz_expand_epi8(mask, load(next)) : _mm512_maskz_loadu_epi8(mask, next);
     next += MASKED ? _mm_popcnt_u64(mask) : 64;
     return weights;
   }
   __m512 floats16(uint16_t mask, Values type) {
     if (type == FP32) {
-      __m512 weights = MASKED ? _mm512_maskz_expand_ps(mask, _mm512_loadu_ps(next)) : _mm512_maskz_loadu_ps(mask, next);
+      __m512 weights = MASKED ? _mm512_maskz_expand_ps(mask, _mm512_castsi512_ps(load(next))) : _mm512_maskz_loadu_ps(mask, next);
       next += 4 * (MASKED ? _mm_popcnt_u32(mask) : 16);
       return weights;
     }
     if (type == INT8) {
-      __m128i eights = MASKED ? _mm_maskz_expand_epi8(mask, _mm_loadu_si128((const __m128i*)next)) : _mm_maskz_loadu_epi8(mask, next);
+      __m128i eights = MASKED ? _mm_maskz_expand_epi8(mask, _mm512_castsi512_si128(load(next))) : _mm_maskz_loadu_epi8(mask, next);
       next += MASKED ? _mm_popcnt_u32(mask) : 16;
       return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(eights));
     }
-    __m256i halves = MASKED ? _mm256_maskz_expand_epi16(mask, _mm256_loadu_si256((const __m256i*)next)) : _mm256_maskz_loadu_epi16(mask, next);
+    __m256i halves = MASKED ? _mm256_maskz_expand_epi16(mask, _mm512_castsi512_si256(load(next))) : _mm256_maskz_loadu_epi16(mask, next);
     next += 2 * (MASKED ? _mm_popcnt_u32(mask) : 16);
     return _mm512_cvtph_ps(halves);
   }

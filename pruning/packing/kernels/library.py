@@ -24,6 +24,9 @@ import torch
 SOURCES = ("operators.cpp", "plain.cpp", "avx2.cpp", "avx512.cpp")
 HEADERS = ("matrix.h", "plain.h")
 FLAGS = ("-O3", "-std=c++20", "-Wno-psabi")
+# torch's loops over threads are templates, compiled here, and without this they run on one. The library that it links
+# has the name of torch's own, which is loaded already: there is one pool of threads.
+THREADS = ("-fopenmp",) if sys.platform == "linux" and torch.backends.openmp.is_available() else ()
 _lock = threading.Lock()
 _loaded: list = []  # the operators, or None; and the words of `state`
 
@@ -62,7 +65,9 @@ def cache_folder() -> Path:
     for name in (*SOURCES, *HEADERS):
         digest.update((here / name).read_bytes())
     digest.update(
-        repr((FLAGS, torch.__version__, sys.implementation.cache_tag, platform.machine(), _compiler())).encode()
+        repr(
+            (FLAGS, THREADS, torch.__version__, sys.implementation.cache_tag, platform.machine(), _compiler())
+        ).encode()
     )
     caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return Path(os.environ.get("ESPALIER_KERNELS_CACHE") or caches / "espalier" / "kernels") / digest.hexdigest()[:16]
@@ -91,11 +96,8 @@ def _load() -> tuple:
 def _reason(error: Exception) -> str:
     if _compiler() is None:
         return "there is no C++ compiler"
-    lines = (
-        [line for line in str(error).splitlines() if "error" in line.lower()]
-        or str(error).splitlines()
-        or [repr(error)]
-    )
+    lines = str(error).splitlines() or [repr(error)]
+    lines = [line for line in lines if "error:" in line] or lines  # of a compiler's pages, the line that says it
     return lines[0].strip().rstrip(".")
 
 
@@ -113,7 +115,8 @@ def _compile() -> None:
             cpp_extension.load(
                 name="espalier_kernels",
                 sources=[str(here / name) for name in SOURCES],
-                extra_cflags=list(FLAGS),
+                extra_cflags=[*FLAGS, *THREADS],
+                extra_ldflags=list(THREADS),
                 build_directory=str(folder),
                 is_python_module=False,
             )

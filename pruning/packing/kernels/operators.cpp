@@ -4,6 +4,7 @@
 #include <ATen/ops/empty.h>
 #include <torch/library.h>
 
+#include <atomic>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
@@ -178,13 +179,29 @@ Tensor linear(const Tensor& x, const Tensor& values, const optional<Tensor>& mas
   return y;
 }
 
+// Reads every word of a tensor, for the rate at which memory can be read: the bound of products with one row.
+int64_t read_words(const Tensor& words) {
+  const int64_t* data = words.data_ptr<int64_t>();
+  std::atomic<int64_t> total{0};
+  at::parallel_for(0, words.numel() / 16, 1 << 16, [&](int64_t first, int64_t last) {
+    int64_t sums[16] = {};
+    for (int64_t block = first; block < last; block++)
+      for (int64_t at = 0; at < 16; at++) sums[at] += data[16 * block + at];
+    int64_t sum = 0;
+    for (int64_t one : sums) sum += one;
+    total += sum;
+  });
+  return total;
+}
+
 }  // namespace
 
 TORCH_LIBRARY_FRAGMENT(espalier, library) {
   library.def(
       "linear(Tensor x, Tensor values, Tensor? masks, Tensor? starts, Tensor? scales, Tensor? bias, int rows, "
       "int columns, int group, int row_values) -> Tensor");
+  library.def("read(Tensor words) -> int");
   library.def("use_kernels(str most) -> str", &use_kernels);
 }
 
-TORCH_LIBRARY_IMPL(espalier, CPU, library) { library.impl("linear", &linear); }
+TORCH_LIBRARY_IMPL(espalier, CPU, library) { library.impl("linear", &linear), library.impl("read", &read_words); }
