@@ -52,7 +52,8 @@ def contenders(rows: int, columns: int, sparsities: list[float]) -> dict[str, tu
     dense = weight.to(torch.bfloat16)
     found = {TORCH: ([torch_linear(copy) for copy in copies(dense)], dense.nbytes)}
     for name, (sparsity, format) in formats.items():
-        layer = PackedLinear(encode((weight * (keep >= sparsity)).to(torch.bfloat16), Format.parse(format)))
+        sparse = torch.where(keep >= sparsity, weight, 0).to(torch.bfloat16)
+        layer = PackedLinear(encode(sparse, Format.parse(format)))
         size = layer.storage.bytes
         found[name] = ([layer, *(deepcopy(layer) for _ in range(COLD // size))], size)
     return found

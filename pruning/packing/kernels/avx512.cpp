@@ -19,7 +19,9 @@ namespace {
 
 constexpr int64_t AHEAD = 4096;     // bytes of values that are asked of memory before they are needed
 constexpr int64_t FLUSH = 64;       // words after which 32-bit sums of INT8 products are taken out: they hold 128
-constexpr int64_t SLAB = 16;        // rows of weights that are unpacked at once for many rows of x
+constexpr int64_t SLAB = 64;        // rows of weights that are unpacked at once for many rows of x, at most
+constexpr int64_t SLAB_BYTES = 256 << 10;  // and what they may take of the second cache
+constexpr int64_t DEPTH = 4096;     // bytes of a row that are multiplied at once: of all rows of a tile, the first cache
 constexpr int ROWS = 4, COLUMNS = 6;  // of one register tile: 24 sums, 4 weights, 1 input
 
 // The values that follow `from`, each where `mask` has a bit, and zeros elsewhere. By hand, because the target has to be
@@ -251,52 +253,59 @@ void unpack_wide(const Matrix& w, int64_t row, float* out) {
   }
 }
 
-// R rows of unpacked weights by C rows of x, both `length` long: NARROW bf16 or else float.
+// R rows of unpacked weights by C rows of x, both NARROW bf16 or else float, `length` bytes from where the pointers are;
+// rows are `size` bytes apart. The sums are stored in y, or added to what is there.
 template <int R, int C, bool NARROW>
-void tile(const char* w, const char* x, int64_t stride, float* y, int64_t y_stride) {
-  constexpr int64_t size = NARROW ? 2 : 4;
+void tile(const char* w, const char* x, int64_t size, int64_t length, bool add, float* y, int64_t y_stride) {
   __m512 sums[R][C];
-  for (auto& row : sums) for (auto& sum : row) sum = _mm512_setzero_ps();
-  for (int64_t at = 0; at < stride * size; at += 64) {
+  for (auto& row : sums)
+    for (auto& sum : row) sum = _mm512_setzero_ps();
+  for (int64_t at = 0; at < length; at += 64) {
     __m512i weights[R];
-    for (int r = 0; r < R; r++) weights[r] = _mm512_loadu_si512(w + r * stride * size + at);
+    for (int r = 0; r < R; r++) weights[r] = _mm512_loadu_si512(w + r * size + at);
     for (int c = 0; c < C; c++) {
-      __m512i input = _mm512_loadu_si512(x + c * stride * size + at);
+      __m512i input = _mm512_loadu_si512(x + c * size + at);
       for (int r = 0; r < R; r++)
         sums[r][c] = NARROW ? _mm512_dpbf16_ps(sums[r][c], pairs(weights[r]), pairs(input))
                             : _mm512_fmadd_ps(_mm512_castsi512_ps(weights[r]), _mm512_castsi512_ps(input), sums[r][c]);
     }
   }
   for (int c = 0; c < C; c++)
-    for (int r = 0; r < R; r++) y[c * y_stride + r] = _mm512_reduce_add_ps(sums[r][c]);
+    for (int r = 0; r < R; r++) {
+      float sum = _mm512_reduce_add_ps(sums[r][c]);
+      y[c * y_stride + r] = add ? y[c * y_stride + r] + sum : sum;
+    }
 }
 
 // All `count` rows of the unpacked slab by C rows of x, which stay in the first cache meanwhile.
 template <int C, bool NARROW>
-void tiles(const char* slab, int64_t count, const char* x, int64_t stride, float* y, int64_t y_stride) {
-  const int64_t size = stride * (NARROW ? 2 : 4);
+void tiles(const char* slab, int64_t count, const char* x, int64_t size, int64_t length, bool add, float* y, int64_t y_stride) {
   int64_t row = 0;
-  for (; row + ROWS <= count; row += ROWS) tile<ROWS, C, NARROW>(slab + row * size, x, stride, y + row, y_stride);
-  for (; row < count; row++) tile<1, C, NARROW>(slab + row * size, x, stride, y + row, y_stride);
+  for (; row + ROWS <= count; row += ROWS) tile<ROWS, C, NARROW>(slab + row * size, x, size, length, add, y + row, y_stride);
+  for (; row < count; row++) tile<1, C, NARROW>(slab + row * size, x, size, length, add, y + row, y_stride);
 }
 
 template <bool NARROW>
 void many(const Matrix& w, const Inputs& x, int64_t begin, int64_t end, char* slab, float* y) {
-  using Tiles = void (*)(const char*, int64_t, const char*, int64_t, float*, int64_t);
+  using Tiles = void (*)(const char*, int64_t, const char*, int64_t, int64_t, bool, float*, int64_t);
   const Tiles by_columns[] = {nullptr,          tiles<1, NARROW>, tiles<2, NARROW>, tiles<3, NARROW>,
                               tiles<4, NARROW>, tiles<5, NARROW>, tiles<6, NARROW>};
   const int64_t size = x.stride * (NARROW ? 2 : 4), y_stride = end - begin;
   const char* inputs = NARROW ? (const char*)x.narrow : (const char*)x.wide;
-  for (int64_t from = begin; from < end; from += SLAB) {
-    int64_t count = end - from < SLAB ? end - from : SLAB;
+  int64_t rows = SLAB_BYTES / size < ROWS ? ROWS : SLAB_BYTES / size < SLAB ? SLAB_BYTES / size : SLAB;
+  for (int64_t from = begin; from < end; from += rows) {
+    int64_t count = end - from < rows ? end - from : rows;
     for (int64_t row = 0; row < count; row++) {
       char* out = slab + row * size;
       if (NARROW) w.masks ? unpack_narrow<true>(w, from + row, (uint16_t*)out) : unpack_narrow<false>(w, from + row, (uint16_t*)out);
       else w.masks ? unpack_wide<true>(w, from + row, (float*)out) : unpack_wide<false>(w, from + row, (float*)out);
     }
-    for (int64_t m = 0; m < x.count; m += COLUMNS) {
-      int64_t columns = x.count - m < COLUMNS ? x.count - m : COLUMNS;
-      by_columns[columns](slab, count, inputs + m * size, x.stride, y + m * y_stride + from - begin, y_stride);
+    for (int64_t at = 0; at < size; at += DEPTH) {
+      int64_t length = size - at < DEPTH ? size - at : DEPTH;
+      for (int64_t m = 0; m < x.count; m += COLUMNS) {
+        int64_t columns = x.count - m < COLUMNS ? x.count - m : COLUMNS;
+        by_columns[columns](slab + at, count, inputs + m * size + at, size, length, at > 0, y + m * y_stride + from - begin, y_stride);
+      }
     }
   }
 }
