@@ -58,6 +58,9 @@ def _add_packing(commands) -> None:
         metavar="auto|bitmask|N:M|dense|int8[:GROUP]",
         help="auto (the smallest that changes nothing), or int8 values, with a scale a row or for GROUP inputs",
     )
+    pack.add_argument(
+        "--no-signed-zeros", dest="signed_zeros", action="store_false", help="take -0.0 for 0: smaller, not bit for bit"
+    )
     pack.set_defaults(run=run_pack)
     unpack = commands.add_parser("unpack", help="make the plain Hugging Face folder of a packed one again")
     unpack.add_argument("model", metavar="DIR", help="a packed folder")

@@ -25,12 +25,16 @@ INT8_TOLERANCE = 0.5  # that of a wrong layer is far more; what int8 costs is fo
 
 
 def pack_checked(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, format: Format, progress: Progress | None = None
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    format: Format,
+    progress: Progress | None = None,
+    signed_zeros: bool = True,
 ) -> Packing:
     """Packs a model in place. EspalierError unless it then has the logits that it had."""
     ids = prompt_ids(tokenizer)
     before = last_logits(model, ids)
-    packing = pack(model, format, progress)
+    packing = pack(model, format, progress, signed_zeros)
     tolerance = INT8_TOLERANCE if format.int8 else TOLERANCE.get(model.dtype, 1e-2)
     compare_logits(before, last_logits(model, ids), tolerance, "packed")
     return packing

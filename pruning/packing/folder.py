@@ -21,6 +21,7 @@ from models.weights import TensorHeader, tensor_headers
 from pruning.packing.embedding import PackedEmbedding
 from pruning.packing.format import Format
 from pruning.packing.install import replace
+from pruning.packing.kernels import kernels
 from pruning.packing.linear import PackedLinear
 from pruning.packing.storage import Storage, check
 from pruning.record import RECORD
@@ -135,6 +136,8 @@ def load_packed(source: ModelSource, device: torch.device, dtype: torch.dtype | 
         )
     model.requires_grad_(False)
     save_as_packed(model)
+    if device.type == "cpu":
+        kernels()  # compiled now, if need be, rather than in the middle of the first answer
     model = model.to(device)
     return (model if dtype is None else model.to(dtype)).eval()
 

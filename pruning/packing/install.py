@@ -11,6 +11,7 @@ from torch import nn
 
 from models.errors import RequestError
 from models.progress import Progress, silent
+from pruning.packing import masks
 from pruning.packing.embedding import PackedEmbedding
 from pruning.packing.format import Format
 from pruning.packing.linear import PackedLinear
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 class Packing:
     """What `pack` did: the bytes of the packed layers before and after (embeddings that share them included).
 
-    left: the projections that stay as they are, with why, if there are any.
+    left: the projections that stay as they are, with why, if there are any. signed_zeros: how many -0.0 are stored.
     """
 
     format: Format
@@ -33,6 +34,7 @@ class Packing:
     packed_bytes: int
     matrices: int
     left: tuple[str, ...] = ()
+    signed_zeros: int = 0
 
     def as_dict(self) -> dict:
         """The same as JSON types."""
@@ -49,11 +51,14 @@ def is_packed(model: nn.Module) -> bool:
     return any(isinstance(module, PackedLinear) for module in model.modules())
 
 
-def pack(model: PreTrainedModel, format: Format, progress: Progress | None = None) -> Packing:
+def pack(
+    model: PreTrainedModel, format: Format, progress: Progress | None = None, signed_zeros: bool = True
+) -> Packing:
     """Packs the projections of a model in place, one after another, and its head.
 
     The head and whatever is not pruned takes the dense layout, in int8 if the format says so; a head tied to its
     embedding stays so. Experts that share one parameter stay as they are. No gradients are taken afterwards.
+    Without `signed_zeros` every -0.0 of the projections becomes 0.0.
 
     Raises CannotPack, which names the layer, where a weight does not fit the format, RequestError if the model is
     packed already. What was packed until then stays: load the model again.
@@ -67,10 +72,12 @@ def pack(model: PreTrainedModel, format: Format, progress: Progress | None = Non
     model.requires_grad_(False)
     head = model.get_output_embeddings()
     names = {id(module): name for name, module in model.named_modules()}
-    before = after = done = 0
+    before = after = done = signed = 0
     for number, (name, projection) in enumerate(projections.items()):
         report(number / (len(projections) + 1), f"Packing {name}")
-        layer = _packed(name, projection, format)
+        if signed_zeros and not format.int8:
+            signed += masks.signed_zeros(projection.weight)
+        layer = _packed(name, projection, format, signed_zeros)
         before, after, done = before + projection.weight.nbytes, after + layer.storage.bytes, done + 1
         replace(model, name, layer)
     if isinstance(head, nn.Linear) and id(head) in names:
@@ -82,7 +89,8 @@ def pack(model: PreTrainedModel, format: Format, progress: Progress | None = Non
 
     save_as_packed(model)
     report(1.0, "Packed")
-    return Packing(format, before, after, done, tuple(f"{name} (experts in one parameter)" for name in sorted(left)))
+    kept_back = tuple(f"{name} (experts in one parameter)" for name in sorted(left))
+    return Packing(format, before, after, done, kept_back, signed)
 
 
 def unpack(model: PreTrainedModel) -> None:
@@ -107,10 +115,10 @@ def _shared(model: PreTrainedModel) -> bool:
     return head.values is (table.values if isinstance(table, PackedEmbedding) else table.weight)
 
 
-def _packed(name: str, projection: Projection, format: Format) -> PackedLinear:
+def _packed(name: str, projection: Projection, format: Format, signed_zeros: bool) -> PackedLinear:
     bias = projection.module.bias
     try:
-        storage = encode(projection.weight, format)
+        storage = encode(projection.weight, format, signed_zeros)
     except CannotPack as error:
         raise CannotPack(f"{name}: {error}") from None
     return PackedLinear(_on(storage, projection.weight.device), bias, projection.transposed)

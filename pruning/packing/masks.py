@@ -38,6 +38,11 @@ def nonzero(weight: torch.Tensor) -> torch.Tensor:
     return weight != 0
 
 
+def signed_zeros(weight: torch.Tensor) -> int:
+    """How many weights are -0.0: what multiplying a negative weight by a mask leaves."""
+    return int(torch.count_nonzero((weight == 0) & weight.signbit()))
+
+
 def fill_groups(mask: torch.Tensor, keep: int, of: int) -> torch.Tensor:
     """The mask [R, C] with exactly `keep` set in every `of` columns: where fewer are, the first zeros are set too.
 

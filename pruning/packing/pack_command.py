@@ -31,7 +31,8 @@ def run_pack(options: argparse.Namespace) -> None:
         raise RequestError(f"{options.model} is packed already: unpack it first, to pack it in another format.")
     bar = terminal_bar()
     loaded = _load(options.model)
-    packing = pack_checked(loaded.model, loaded.tokenizer, format, part(bar, 0.0, 0.7))
+    share = part(bar, 0.0, 0.7)
+    packing = pack_checked(loaded.model, loaded.tokenizer, format, share, options.signed_zeros)
     bar(0.7, "Saving, and loading the result in a fresh process")
     record = source.folder / RECORD
     save_packed(
@@ -74,6 +75,11 @@ def packing_text(packing: Packing, out: str) -> str:
         f"Packed {packing.matrices} matrices as {packing.format}: {format_bytes(packing.dense_bytes)} before, "
         f"{format_bytes(packing.packed_bytes)} after ({share})."
     ]
+    if packing.signed_zeros:
+        lines.append(
+            f"{packing.signed_zeros} of the stored values are -0.0, kept so that unpacking gives the same bits: "
+            "--no-signed-zeros stores them as 0, the same in every product, and takes fewer bytes."
+        )
     lines += [f"Left as it is: {name}." for name in packing.left]
     return "\n".join([*lines, f"Saved to {out}; loaded again and checked."])
 

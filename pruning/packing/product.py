@@ -8,6 +8,7 @@ import torch
 from torch.nn import functional
 
 from pruning.packing.kernels import kernels
+from pruning.packing.kernels.gpu import multiply_on_gpu
 
 if TYPE_CHECKING:
     from pruning.packing.linear import PackedLinear
@@ -20,4 +21,6 @@ def multiply(layer: PackedLinear, x: torch.Tensor) -> torch.Tensor:
             x, layer.values, layer.words, layer.starts, layer.scales, layer.bias,
             layer.out_features, layer.in_features, layer.group, layer.row_values,
         )  # fmt: skip
+    if x.device.type == "cuda":
+        return multiply_on_gpu(layer, x)
     return functional.linear(x, layer.weight.to(x.dtype), layer.bias)

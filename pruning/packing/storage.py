@@ -43,14 +43,18 @@ class Storage:
 
 
 @torch.no_grad()
-def encode(weight: torch.Tensor, format: Format) -> Storage:
+def encode(weight: torch.Tensor, format: Format, signed_zeros: bool = True) -> Storage:
     """A weight [R, C] in `format`; "auto" is the smallest that gives the same weight (or the same int8) again.
+
+    Without `signed_zeros` a -0.0 becomes 0.0, which no product can tell, and is not stored.
 
     CannotPack if its dtype is unknown, if it does not keep the N:M pattern, or for int8 if it is not finite.
     """
     if weight.dtype not in DTYPES:
         raise CannotPack(f"Weights of {weight.dtype} cannot be packed: use --dtype bfloat16, float16 or float32.")
     weight = weight.detach().cpu()
+    if not signed_zeros:
+        weight = weight + 0.0
     keep = masks.nonzero(weight)
     if format.kind == "auto":
         format = _smallest(weight, keep, format)

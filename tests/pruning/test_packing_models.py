@@ -91,6 +91,20 @@ def test_a_table_that_does_more_than_look_up_stays_as_it_is(tiny_model):
     assert (logits(model) - before).norm() / before.norm() < 0.1
 
 
+def test_negative_zeros_are_counted_kept_and_dropped_on_request(tiny_model):
+    masked = tiny_model("llama")
+    with torch.no_grad():
+        for projection in find_anatomy(masked).projections:  # as a mask that is multiplied leaves them
+            projection.weight.mul_((projection.weight.abs() > projection.weight.abs().median()).float())
+    before, dropped = copy.deepcopy(masked), copy.deepcopy(masked)
+    kept = pack(masked, Format.parse("auto"))
+    fewer = pack(dropped, Format.parse("auto"), signed_zeros=False)
+    assert kept.signed_zeros > 1000 and fewer.signed_zeros == 0 and fewer.packed_bytes < 0.9 * kept.packed_bytes
+    assert torch.equal(logits(masked), logits(dropped))
+    unpack(dropped)
+    assert all(torch.equal(left, right) for left, right in zip(dropped.parameters(), before.parameters(), strict=True))
+
+
 def test_generation_is_that_of_the_dense_model(tiny_model):
     model = halved(tiny_model("llama"))
     settings = dict(max_new_tokens=24, do_sample=False)

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import torch
 
+NAME = "espalier_kernels"
 SOURCES = ("operators.cpp", "plain.cpp", "avx2.cpp", "avx512.cpp")
 HEADERS = ("matrix.h", "plain.h")
 FLAGS = ("-O3", "-std=c++20", "-Wno-psabi")
@@ -64,11 +65,7 @@ def cache_folder() -> Path:
     digest = hashlib.sha256()
     for name in (*SOURCES, *HEADERS):
         digest.update((here / name).read_bytes())
-    digest.update(
-        repr(
-            (FLAGS, THREADS, torch.__version__, sys.implementation.cache_tag, platform.machine(), _compiler())
-        ).encode()
-    )
+    digest.update(repr((FLAGS, THREADS, torch.__version__, sys.implementation.cache_tag, platform.machine())).encode())
     caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return Path(os.environ.get("ESPALIER_KERNELS_CACHE") or caches / "espalier" / "kernels") / digest.hexdigest()[:16]
 
@@ -81,7 +78,7 @@ def _load() -> tuple:
     if os.environ.get("ESPALIER_KERNELS") == "none":
         return None, "none (switched off by ESPALIER_KERNELS)"
     try:
-        _compile()
+        _open()
         return torch.ops.espalier, torch.ops.espalier.use_kernels(os.environ.get("ESPALIER_KERNELS", ""))
     except Exception as error:  # whatever a compiler, a loader or a full disk can come up with
         reason = _reason(error)
@@ -101,25 +98,46 @@ def _reason(error: Exception) -> str:
     return lines[0].strip().rstrip(".")
 
 
-def _compile() -> None:
+def _open() -> None:
+    """Loads the library, compiled if it is not there whole: `ready` is written after everything else."""
+    folder = cache_folder()
+    if not (folder / "ready").exists():
+        _compile(folder)
+    torch.ops.load_library(folder / f"{NAME}.so")
+
+
+def _compile(folder: Path) -> None:
     if _compiler() is None:
         raise OSError("there is no C++ compiler")
     from torch.utils import cpp_extension
 
-    here, folder = Path(__file__).parent, cache_folder()
     folder.mkdir(parents=True, exist_ok=True)
     with _alone(folder / "espalier.lock"):
+        if (folder / "ready").exists():
+            return
         # The loader's own lock outlives a process that was killed, and it would be waited for without end.
         (folder / "lock").unlink(missing_ok=True)
-        with _quiet():
+        with _quiet(), _with_ninja():
             cpp_extension.load(
-                name="espalier_kernels",
-                sources=[str(here / name) for name in SOURCES],
+                name=NAME,
+                sources=[str(Path(__file__).parent / name) for name in SOURCES],
                 extra_cflags=[*FLAGS, *THREADS],
                 extra_ldflags=list(THREADS),
                 build_directory=str(folder),
                 is_python_module=False,
             )
+        (folder / "ready").touch()
+
+
+@contextlib.contextmanager
+def _with_ninja() -> Iterator[None]:
+    """Finds the ninja that is installed with Espalier also where the environment was not activated."""
+    before = os.environ.get("PATH", "")
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), before])
+    try:
+        yield
+    finally:
+        os.environ["PATH"] = before
 
 
 @contextlib.contextmanager
