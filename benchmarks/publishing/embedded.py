@@ -88,6 +88,11 @@ def embedded_samples() -> str:
     )
 
 
+def _workers(run: dict) -> str:
+    """How many processes of how many threads trained."""
+    return f"{run.get('processes', 1)} x {run['threads']}"
+
+
 def embedded_making() -> str:
     """How the embedded model was trained."""
     record = read_json(EMBEDDED / "training.json")
@@ -95,10 +100,19 @@ def embedded_making() -> str:
     for stage, run in record.items():
         options, losses = run["options"], [loss for _, loss in run["losses"]]
         rows.append(
-            [stage, format_count(run["tokens"]), run["steps"], format_seconds(run["seconds"]), run["threads"],
+            [stage, format_count(run["tokens"]), run["steps"], format_seconds(run["seconds"]), _workers(run),
              options.get("optimizer", "muon"), options["learning_rate"], f"{losses[0]:.2f} to {losses[-1]:.2f}"]
         )  # fmt: skip
-    headers = ["stage", "tokens", "steps", "time", "threads", "optimizer", "peak learning rate", "loss, nats"]
+    headers = [
+        "stage",
+        "tokens",
+        "steps",
+        "time",
+        "processes x threads",
+        "optimizer",
+        "peak learning rate",
+        "loss, nats",
+    ]
     return table(headers, rows)
 
 
