@@ -1,0 +1,151 @@
+"""Whole models with random weights written with `generate`'s greedy loop: tokens a second in every layout, in turns.
+
+    python benchmarks/packed_decode.py [--shapes 1B 135M] [--sparsities 0.5 0.7] [--turns 5] [--prompt 16] [--tokens 24]
+                                       [--threads 2] [--out FILE]
+
+The shapes are Llama-3.2-1B and SmolLM2-135M. What is timed side by side: the model as transformers runs it in bf16, the
+same weights in our dense layout, with random zeros packed, in int8, and both. Random weights are as fast as trained ones
+and say nothing of quality. All are in memory together and take turns; every turn is one generation of a batch of one.
+Beside each stands its bound: the bytes that a token reads over the rate at which memory can be read.
+Stores benchmarks/results/packed_decode/results.json.
+"""
+
+import argparse
+import sys
+import time
+from copy import deepcopy
+from pathlib import Path
+
+import numpy as np
+import torch
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+
+from evals import statistics
+from evals.cost.timing import time_generation
+from evals.environment import environment
+from models.files import write_json
+from models.memory import parameter_bytes
+from models.quiet import quiet_transformers
+from pruning.packing.format import Format
+from pruning.packing.install import pack
+from pruning.packing.kernels import kernels, state
+from pruning.roles import find_anatomy
+
+OUT = Path(__file__).parent / "results" / "packed_decode" / "results.json"
+SHAPES = {
+    "1B": dict(
+        hidden_size=2048, intermediate_size=8192, num_hidden_layers=16, num_attention_heads=32, num_key_value_heads=8,
+        head_dim=64, vocab_size=128256, rope_parameters={"rope_type": "default", "rope_theta": 500000.0},
+    ),
+    "135M": dict(
+        hidden_size=576, intermediate_size=1536, num_hidden_layers=30, num_attention_heads=9, num_key_value_heads=3,
+        vocab_size=49152,
+    ),
+}  # fmt: skip
+TRANSFORMERS, DENSE = "transformers bf16", "dense"
+
+
+def random_model(shape: str):
+    """A Llama of that shape in bf16, tied, with random weights."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(**SHAPES[shape], tie_word_embeddings=True, max_position_embeddings=2048, dtype="bfloat16")
+    torch.manual_seed(0)
+    with quiet_transformers():
+        model = LlamaForCausalLM._from_config(config, dtype=torch.bfloat16)
+    return model.eval().requires_grad_(False)
+
+
+def layouts(model, sparsities: list[float]) -> dict:
+    """By name, the model in every layout; the first two share its weights."""
+    found = {TRANSFORMERS: model, DENSE: packed(model, 0.0, "dense"), "dense int8": packed(model, 0.0, "dense:int8")}
+    for sparsity in sparsities:
+        found[f"packed {sparsity:g}"] = packed(model, sparsity, "auto")
+        found[f"packed int8 {sparsity:g}"] = packed(model, sparsity, "int8")
+    return found
+
+
+def packed(model, sparsity: float, format: str):
+    """A copy in that format, with that share of zeros."""
+    shared = {id(parameter): parameter for parameter in model.parameters()}  # not copied: packing only reads them
+    copy = deepcopy(model, shared)
+    if sparsity:
+        for projection in find_anatomy(copy).projections:
+            keep = torch.rand(projection.weight.shape) >= sparsity
+            sparse = torch.where(keep, projection.weight, 0)
+            projection.module.weight = torch.nn.Parameter(sparse, requires_grad=False)
+    pack(copy, Format.parse(format))
+    return copy
+
+
+def take_turns(models: dict, turns: int, prompt: int, tokens: int) -> dict:
+    """Decode rates of every model, turn by turn, with the ratios to the first two."""
+    ids = torch.randint(0, 1000, (1, prompt))
+    reading = torch.arange(1 << 25)
+    rates: dict[str, list[float]] = {name: [] for name in models}
+    firsts: dict[str, list[float]] = {name: [] for name in models}
+    seconds = []
+    for turn in range(-1, turns):
+        for name, model in models.items():
+            run = time_generation(model, ids, tokens)
+            if turn >= 0:
+                rates[name].append(run.decode_rate)
+                firsts[name].append(run.ttft)
+        began = time.perf_counter()
+        kernels().read(reading)
+        seconds.append(time.perf_counter() - began)
+    bandwidth = reading.nbytes / float(np.median(seconds))
+    found = {}
+    for name, model in models.items():
+        size = parameter_bytes(model)
+        median = statistics.median(np.array(rates[name]))
+        found[name] = {
+            "median": median.value, "interval": median.interval, "unit": "tokens/s", "bytes": size, "runs": rates[name],
+            "ttft": float(np.median(firsts[name])), "bound": bandwidth / size,
+            "share_of_bound": median.value * size / bandwidth,
+        }  # fmt: skip
+        for other in (TRANSFORMERS, DENSE):
+            ratio = statistics.ratio_of_medians(np.array(rates[name]), np.array(rates[other]))
+            found[name][f"times {other}"] = {"value": ratio.value, "interval": ratio.interval}
+    return {"bytes_per_second": bandwidth, "models": found}
+
+
+def main() -> None:
+    """Measures, prints and stores."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shapes", nargs="+", default=list(SHAPES), choices=list(SHAPES))
+    parser.add_argument("--sparsities", type=float, nargs="+", default=[0.5, 0.7])
+    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--prompt", type=int, default=16, help="tokens of the prompt")
+    parser.add_argument("--tokens", type=int, default=24, help="tokens written")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--out", type=Path, default=OUT, metavar="FILE")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    results = {}
+    for shape in options.shapes:
+        models = layouts(random_model(shape), options.sparsities)
+        results[shape] = take_turns(models, options.turns, options.prompt, options.tokens)
+        del models
+        print(f"{shape}: {results[shape]['bytes_per_second'] / 1e9:.1f} GB/s read, kernels {state()}")
+        for name, row in results[shape]["models"].items():
+            ratios = "  ".join(f"{row[f'times {other}']['value']:5.2f} x {other}" for other in (TRANSFORMERS, DENSE))
+            size = row["bytes"] / 2**20
+            print(
+                f"  {name:18} {row['median']:6.1f} tokens/s  {size:6.0f} MiB  {ratios}  ({row['share_of_bound']:.2f} of the bound)"
+            )
+    document = {
+        "schema_version": 1,
+        "command": " ".join(sys.argv),
+        "environment": environment(),
+        "protocol": {"kernels": state(), "threads": options.threads, "turns": options.turns, "prompt_tokens": options.prompt,
+                     "new_tokens": options.tokens},
+        "results": results,
+    }  # fmt: skip
+    write_json(options.out, document)
+
+
+if __name__ == "__main__":
+    main()
