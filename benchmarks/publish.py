@@ -15,19 +15,25 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.publishing import embedded, harness, page, pruned, registered
+from benchmarks.publishing import embedded, harness, packed, page, pruned, registered, trained
 from models.errors import RequestError
 from models.files import write_text
 
-PAGES = (ROOT / "README.md", ROOT / "models" / "embedded" / "README.md", ROOT / "evals" / "README.md")
+PAGES = (
+    ROOT / "README.md",
+    ROOT / "models" / "embedded" / "README.md",
+    ROOT / "evals" / "README.md",
+    ROOT / "training" / "README.md",
+)
 BLOCK = re.compile(r"(<!-- begin: ([\w-]+) -->\n).*?(<!-- end: \2 -->)", re.DOTALL)
 BLOCKS = {
     function.__name__.replace("_", "-"): function
     for function in (
         embedded.embedded_classes, embedded.embedded_grammar, embedded.embedded_making, embedded.embedded_quality,
         embedded.embedded_samples, embedded.embedded_shape, harness.harness_parity, harness.interval_coverage, harness.perplexity_speed,
-        page.startup, page.streaming, pruned.one_shot, pruned.pruning_cost, pruned.resume_kills, pruned.solvers,
-        registered.methods, registered.metrics, registered.tasks,
+        packed.packed_decode, packed.packed_prefill, packed.packed_products, page.startup, page.streaming, pruned.one_shot, pruned.pruning_cost, pruned.resume_kills, pruned.solvers,
+        registered.methods, registered.metrics, registered.tasks, trained.classification_folds, trained.data_building,
+        trained.distillation, trained.training_speed,
     )
 }  # fmt: skip
 

@@ -13,7 +13,7 @@ from models.progress import format_seconds
 from models.units import format_percent
 from ui.complaints import explain, warn
 from ui.desk import ONE_AT_A_TIME, PRIVATE, Desk, Task, Updates
-from ui.engine import NO_SOLVER, UNSTRUCTURED, Engine, Method, Settings, Twin, pattern_sparsity
+from ui.engine import LAYOUTS, NO_SOLVER, PLAIN, UNSTRUCTURED, Engine, Method, Settings, Twin, pattern_sparsity
 from ui.html import note, number, progress_bar, short_name
 from ui.panes import Buttons
 from ui.streaming import Pacer
@@ -47,6 +47,10 @@ def build_choices(desk: Desk) -> gr.HTML:
             list(first.solvers), value=NO_SOLVER, label=label("solver"), filterable=False, scale=2, min_width=130,
             elem_id="solver",
         )  # fmt: skip
+        layout = gr.Dropdown(
+            [(label(f"layout_{name.replace(' ', '_')}"), name) for name in LAYOUTS], value=first_layout(), scale=2,
+            label=label("layout"), filterable=False, min_width=130, elem_id="layout",
+        )  # fmt: skip
         with gr.Column(scale=1, min_width=150, elem_classes="acts"):
             prune = gr.Button(label("prune"), variant="primary", elem_id="prune")
             cancel = gr.Button(label("cancel"), interactive=False, elem_id="cancel")
@@ -65,10 +69,11 @@ def build_choices(desk: Desk) -> gr.HTML:
                 choices=list(chosen.solvers),
                 value=solver_name if solver_name in chosen.solvers else NO_SOLVER,
             ),
+            layout: gr.update(visible=bool(chosen.patterns)),
             hint: note(hint_text(chosen, kept, solver_name, words_of(request)), "quiet"),
         }
 
-    shaped = [sparsity, pattern, solver, hint]
+    shaped = [sparsity, pattern, solver, layout, hint]
     # Without preprocess: a choice made just before another shortened the list of choices is no error here.
     gr.on(
         [method.input, pattern.input, solver.input], adapt, [method, pattern, solver], shaped, queue=False,
@@ -92,7 +97,7 @@ def build_choices(desk: Desk) -> gr.HTML:
 
     buttons = Buttons(prune, cancel)
     task = Task("prune", run, failed)
-    desk.wire(prune, buttons, task, [visit, model, method, sparsity, pattern, solver], [visit, shown])
+    desk.wire(prune, buttons, task, [visit, model, method, sparsity, pattern, solver, layout], [visit, shown])
     desk.wire_stop(buttons, task.name)
 
     def change_model(now: Visit, model_name: str, request: gr.Request) -> Iterator[dict]:
@@ -118,14 +123,23 @@ def build_choices(desk: Desk) -> gr.HTML:
     return shown
 
 
-def settings_of(methods: Sequence[Method], method: str, percent: float, pattern: str, solver: str) -> Settings:
-    """The settings of a request; a method that removes whole blocks has no pattern and no solver.
+def first_layout() -> str:
+    """Packed, where the kernels for it can be had on this machine; a plain twin saves neither memory nor time."""
+    from pruning.packing.kernels.library import can_compile
+
+    return "packed" if can_compile() else PLAIN
+
+
+def settings_of(
+    methods: Sequence[Method], method: str, percent: float, pattern: str, solver: str, layout: str = PLAIN
+) -> Settings:
+    """The settings of a request; a method that removes whole blocks has no pattern, no solver and no layout.
 
     RequestError if they are impossible.
     """
     if any(known.name == method and not known.patterns for known in methods):
         return Settings(method, percent / 100)
-    return Settings(method, percent / 100, pattern, solver)
+    return Settings(method, percent / 100, pattern, solver, layout)
 
 
 def follow_pruning(

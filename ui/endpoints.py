@@ -19,7 +19,7 @@ from ui.answer import LONGEST, answer_sampling, find_answer
 from ui.classify import MOST_LABELS, classify_pair, split_labels
 from ui.complaints import LIMIT, explain
 from ui.desk import ONE_AT_A_TIME
-from ui.engine import NO_SOLVER, UNSTRUCTURED, Engine, Settings, Twin
+from ui.engine import NO_SOLVER, PLAIN, UNSTRUCTURED, Engine, Settings, Twin
 from ui.sampling import NEW_TOKENS, REPETITION_PENALTY, sampling_of
 from ui.texts import Words
 from ui.visitors import Visit
@@ -100,14 +100,16 @@ def add_endpoints(engine: Engine) -> None:
         pattern: str = UNSTRUCTURED,
         model: str = "",
         solver: str = NO_SOLVER,
+        layout: str = PLAIN,
     ) -> Json:
         """Makes a pruned copy of a model and says what changed, dense before pruned.
 
         `sparsity` is the fraction of zeros (for a method that removes whole blocks, the share of blocks); an N:M
-        pattern fixes it. `solver` is what becomes of the weights that stay. Use the returned `key` with the other endpoints.
+        pattern fixes it. `solver` is what becomes of the weights that stay, `layout` how the copy lies in memory: plain,
+        packed or packed int8. Use the returned `key` with the other endpoints.
         """
         name = model.strip() or engine.default_model
-        settings = Settings(method, sparsity, pattern, solver)
+        settings = Settings(method, sparsity, pattern, solver, layout)
         return twin_json(engine.worker.run(lambda: engine.prune(name, settings, lambda fraction, message: None)))
 
     def models() -> Json:

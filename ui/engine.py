@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from models import Loaded
 
 UNSTRUCTURED = "unstructured"  # the pattern that every method of single weights can make
+PLAIN = "plain"
+LAYOUTS = {PLAIN: None, "packed": "auto", "packed int8": "int8"}  # of a twin in memory, and the format of each
 NO_SOLVER = "none"  # the weights that stay keep their values
 
 
@@ -41,8 +43,11 @@ class Settings:
     sparsity: float = 0.5
     pattern: str = UNSTRUCTURED
     solver: str = NO_SOLVER
+    layout: str = PLAIN
 
     def __post_init__(self) -> None:
+        if self.layout not in LAYOUTS:
+            raise RequestError(f"There is no layout {self.layout!r}: choose one of {', '.join(LAYOUTS)}.")
         if (share := pattern_sparsity(self.pattern)) is not None:
             object.__setattr__(self, "sparsity", share)
         if not 0 < self.sparsity < 1:

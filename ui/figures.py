@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING
 
 from models import Loaded
-from models.memory import parameter_bytes
 from models.progress import Progress, part, silent
 from ui.engine import Change
 from ui.shelf import Shelf
@@ -29,9 +28,9 @@ class Figures:
 
         `report` is the pruner's own, which knows best what was saved; None for a model that was pruned elsewhere.
         """
+        from evals.cost.memory import measure
         from evals.perplexity import compare, score, summarise
         from evals.texts import prose
-        from pruning.census import take_census
 
         shown = progress or silent
         key = f"{dense.description.id} {dense.description.revision}"
@@ -40,9 +39,11 @@ class Figures:
             before = score(dense, prose(), most=WINDOWS, progress=part(shown, 0.0, 0.5))
             self._scored.put(key, before)
         after = score(pruned, prose(), most=WINDOWS, progress=part(shown, 0.5, 1.0))
-        censuses = (take_census(dense.model), take_census(pruned.model))
-        parameters, nonzero = (tuple(getattr(c, name) for c in censuses) for name in ("parameters", "nonzero"))
-        sizes = (parameter_bytes(dense.model), parameter_bytes(pruned.model))
+        footprints = (measure(dense.model), measure(pruned.model))
+        parameters, nonzero, sizes = (
+            tuple(getattr(footprint, name) for footprint in footprints)
+            for name in ("parameters", "nonzero_parameters", "bytes_in_memory")
+        )
         return Change(
             parameters=parameters,
             nonzero=nonzero,

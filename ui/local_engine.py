@@ -2,13 +2,14 @@
 
 import copy
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from models import Loaded, load
 from models.description import describe
 from models.errors import RequestError
 from models.memory import OutOfMemory, parameter_bytes, require
 from models.progress import Progress, part
-from ui.engine import Method, Settings, Twin
+from ui.engine import LAYOUTS, Method, Settings, Twin
 from ui.figures import Figures
 from ui.methods import methods_of_registry
 from ui.shelf import Shelf
@@ -64,9 +65,13 @@ class LocalEngine:
         """Copies the dense model, prunes the copy, measures both, and only then places it among the twins."""
         # The heavy half of the program, which a start without a twin need not wait for.
         from pruning import PruningConfig, prune
+        from pruning.packing.format import Format
+        from pruning.packing.install import pack
 
         config = PruningConfig(settings.method, settings.sparsity, settings.pattern, solver=settings.solver)
-        key = f"{model} {settings.method} {settings.sparsity:.4g} {settings.pattern} {settings.solver}"
+        key = (
+            f"{model} {settings.method} {settings.sparsity:.4g} {settings.pattern} {settings.solver} {settings.layout}"
+        )
         if (known := self._twins.get(key)) is not None:
             return known
         dense = self.dense(model)
@@ -74,7 +79,10 @@ class LocalEngine:
         device = next(dense.model.parameters()).device
         self._making_room(lambda: require(size, device, f"A second copy of {model}"))
         network = copy.deepcopy(dense.model)
-        report = prune(network, dense.tokenizer, config, progress=part(progress, 0.0, 0.7))
+        report = prune(network, dense.tokenizer, config, progress=part(progress, 0.0, 0.6))
+        if (layout := LAYOUTS[settings.layout]) is not None:
+            packing = pack(network, Format.parse(layout), progress=part(progress, 0.6, 0.7))
+            report = replace(report, packing=packing)
         described = describe(network, model, dense.description.revision)
         loaded = Loaded(network, dense.tokenizer, described)
         change = self._figures.change(dense, loaded, report, part(progress, 0.7, 1.0))

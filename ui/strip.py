@@ -4,7 +4,7 @@ from html import escape
 
 from evals.measurement import Measurement
 from models.units import format_bytes, format_count, format_percent
-from ui.engine import NO_SOLVER, Change, Engine, Twin
+from ui.engine import NO_SOLVER, PLAIN, Change, Engine, Twin
 from ui.html import note, number, quiet, short_name
 from ui.texts import Words
 from ui.visitors import Visit
@@ -45,7 +45,8 @@ def settings_line(twin: Twin, engine: Engine, words: Words) -> str:
     whole_blocks = any(method.name == settings.method and not method.patterns for method in engine.methods())
     share = words("of_blocks", percent=percent) if whole_blocks else f"{percent}, {settings.pattern}"
     solver = "" if settings.solver == NO_SOLVER else f" + {settings.solver}"
-    return f"{settings.method}{solver}, {share}"
+    layout = "" if settings.layout == PLAIN else f", {words('layout_' + settings.layout.replace(' ', '_'))}"
+    return f"{settings.method}{solver}, {share}{layout}"
 
 
 def captions(visit: Visit, engine: Engine, words: Words) -> dict[str, str]:

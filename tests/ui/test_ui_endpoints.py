@@ -37,6 +37,7 @@ def test_the_endpoints_are_these_and_are_documented(client):
         "pattern",
         "model",
         "solver",
+        "layout",
     ]
     assert all(p["type"]["type"] in ("string", "integer", "number") for e in named.values() for p in e["parameters"])
 
@@ -81,7 +82,13 @@ def test_answer_keeps_to_one_line(client):
 
 def test_prune_says_what_changed_and_models_lists_it(client):
     made = client.predict(method="magnitude", sparsity=0.5, pattern="2:4", api_name="/prune")
-    assert made["settings"] == {"method": "magnitude", "sparsity": 0.5, "pattern": "2:4", "solver": "none"}
+    assert made["settings"] == {
+        "method": "magnitude",
+        "sparsity": 0.5,
+        "pattern": "2:4",
+        "solver": "none",
+        "layout": "plain",
+    }
     assert made["change"]["nonzero"] == [100, 50] and made["change"]["perplexity"][1]["value"] == 12.0
     known = client.predict(api_name="/models")
     assert known["models"] == ["tiny"] and [twin["key"] for twin in known["pruned"]] == [made["key"]]

@@ -118,6 +118,10 @@ def test_a_method_for_blocks_gets_no_pattern_and_no_solver(fake_engine):
     methods = fake_engine().methods()
     assert settings_of(methods, "block-influence", 30, "2:4", "refit") == Settings("block-influence", 0.3)
     assert settings_of(methods, "magnitude", 30, "2:4", "refit") == Settings("magnitude", 0.5, "2:4", "refit")
+    assert settings_of(methods, "magnitude", 30, "2:4", "refit", "packed").layout == "packed"
+    assert settings_of(methods, "block-influence", 30, "2:4", "refit", "packed").layout == "plain"
+    with pytest.raises(RequestError, match="packed int8"):
+        Settings(layout="zipped")
 
 
 def test_stop_finds_a_run_from_the_moment_it_was_announced():

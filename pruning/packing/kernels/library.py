@@ -51,6 +51,12 @@ def state() -> str:
     return _loaded[1]
 
 
+def can_compile() -> bool:
+    """Whether the kernels are there, or a compiler to make them with; compiles nothing."""
+    switched_off = os.environ.get("ESPALIER_KERNELS") == "none"
+    return not switched_off and ((cache_folder() / "ready").exists() or _compiler() is not None)
+
+
 def use(most: str) -> str:
     """Uses no more than `most` of avx512, avx2 and plain (empty: the best) from now on; returns which it is."""
     operators = kernels()
