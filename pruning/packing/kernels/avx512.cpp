@@ -285,6 +285,15 @@ void tiles(const char* slab, int64_t count, const char* x, int64_t size, int64_t
   for (; row < count; row++) tile<1, C, NARROW>(slab + row * size, x, size, length, add, y + row, y_stride);
 }
 
+void unpack(const Matrix& w, bool narrow, int64_t begin, int64_t end, void* out) {
+  const int64_t stride = w.words() * WORD;
+  for (int64_t row = begin; row < end; row++) {
+    int64_t at = (row - begin) * stride;
+    if (narrow) w.masks ? unpack_narrow<true>(w, row, (uint16_t*)out + at) : unpack_narrow<false>(w, row, (uint16_t*)out + at);
+    else w.masks ? unpack_wide<true>(w, row, (float*)out + at) : unpack_wide<false>(w, row, (float*)out + at);
+  }
+}
+
 template <bool NARROW>
 void many(const Matrix& w, const Inputs& x, int64_t begin, int64_t end, char* slab, float* y) {
   using Tiles = void (*)(const char*, int64_t, const char*, int64_t, int64_t, bool, float*, int64_t);
@@ -295,11 +304,7 @@ void many(const Matrix& w, const Inputs& x, int64_t begin, int64_t end, char* sl
   int64_t rows = SLAB_BYTES / size < ROWS ? ROWS : SLAB_BYTES / size < SLAB ? SLAB_BYTES / size : SLAB;
   for (int64_t from = begin; from < end; from += rows) {
     int64_t count = end - from < rows ? end - from : rows;
-    for (int64_t row = 0; row < count; row++) {
-      char* out = slab + row * size;
-      if (NARROW) w.masks ? unpack_narrow<true>(w, from + row, (uint16_t*)out) : unpack_narrow<false>(w, from + row, (uint16_t*)out);
-      else w.masks ? unpack_wide<true>(w, from + row, (float*)out) : unpack_wide<false>(w, from + row, (float*)out);
-    }
+    unpack(w, NARROW, from, from + count, slab);
     for (int64_t at = 0; at < size; at += DEPTH) {
       int64_t length = size - at < DEPTH ? size - at : DEPTH;
       for (int64_t m = 0; m < x.count; m += COLUMNS) {
@@ -315,10 +320,30 @@ void multiply_many(const Matrix& w, const Inputs& x, int64_t begin, int64_t end,
   else many<false>(w, x, begin, end, (char*)scratch, y);
 }
 
+void split(const float* x, int64_t length, uint8_t* high, uint8_t* low, float* step) {
+  __m512 most = _mm512_setzero_ps(), unfit = most;
+  for (int64_t at = 0; at < length; at += 16) {
+    __m512 values = _mm512_loadu_ps(x + at);
+    most = _mm512_max_ps(most, _mm512_abs_ps(values));
+    unfit = _mm512_add_ps(unfit, _mm512_sub_ps(values, values));  // 0, or not a number where a value is not finite
+  }
+  float largest = _mm512_reduce_max_ps(most), doubt = _mm512_reduce_add_ps(unfit);
+  *step = largest / 32767.0f + doubt;
+  // A step so small that its inverse is infinite belongs to inputs that are nothing in any sum.
+  bool fit = doubt == 0 && largest > 1e-30f;
+  __m512 inverse = _mm512_set1_ps(fit ? 32767.0f / largest : 0), offset = _mm512_set1_ps(32768.5f);  // rounds to nearest
+  for (int64_t at = 0; at < length; at += 16) {
+    __m512 values = fit ? _mm512_loadu_ps(x + at) : _mm512_setzero_ps();
+    __m512i whole = _mm512_cvttps_epi32(_mm512_fmadd_ps(values, inverse, offset));
+    _mm_storeu_si128((__m128i*)(high + at), _mm512_cvtepi32_epi8(_mm512_srli_epi32(whole, 8)));
+    _mm_storeu_si128((__m128i*)(low + at), _mm512_cvtepi32_epi8(whole));
+  }
+}
+
 }  // namespace
 
 const Kernels* avx512_kernels() {
-  static const Kernels kernels{"avx512", true, true, SLAB, multiply_few, multiply_many};
+  static const Kernels kernels{"avx512", true, SLAB, multiply_few, multiply_many, split, unpack};
   return &kernels;
 }
 

@@ -41,16 +41,20 @@ struct Inputs {
   const float* step;
 };
 
-// What one instruction set offers. Every function works on the rows begin <= row < end of the matrix.
+// What one instruction set offers. Every product works on the rows begin <= row < end of the matrix.
 struct Kernels {
   const char* name;
   bool narrow;   // whether BF16 weights want narrow inputs (as INT8 ones may, for many rows)
-  bool planes;   // whether INT8 weights want low and high planes
   int64_t slab;  // rows that `multiply_many` unpacks at once; scratch holds slab x stride floats (or bf16)
   // y[row - begin + (end - begin) * m] for count <= MOST_DIRECT; scratch: stride floats.
   void (*multiply_few)(const Matrix&, const Inputs&, int64_t begin, int64_t end, float* scratch, float* y);
   // The same for any count, by unpacking `slab` rows at a time. With narrow inputs INT8 weights are rounded to bf16.
   void (*multiply_many)(const Matrix&, const Inputs&, int64_t begin, int64_t end, float* scratch, float* y);
+  // Null, or what makes the planes of `length` floats (whole words) for INT8 weights and few rows, and their step: not a
+  // number where one of the floats is not finite.
+  void (*split)(const float* x, int64_t length, uint8_t* high, uint8_t* low, float* step);
+  // Null, or what writes rows as bf16 (or else float), each padded to whole words: out is [end - begin, stride].
+  void (*unpack)(const Matrix&, bool narrow, int64_t begin, int64_t end, void* out);
 };
 
 const Kernels* plain_kernels();

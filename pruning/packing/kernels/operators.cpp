@@ -2,6 +2,8 @@
 #include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/from_blob.h>
+#include <ATen/ops/linear.h>
 #include <torch/library.h>
 
 #include <atomic>
@@ -20,6 +22,9 @@ using c10::optional;
 
 constexpr int64_t BLOCK = 64;              // rows whose outputs wait as floats until they are stored
 constexpr int64_t ROWS_WORTH_A_THREAD = 32768;  // weights below which a second thread costs more than it does
+
+constexpr int64_t TORCH_FROM = 96;         // rows of x from which torch's own product is the faster
+constexpr int64_t SLAB_WEIGHTS = 2 << 20;  // weights that are unpacked for it at once
 
 bool runs_avx2() {
 #if defined(__x86_64__)
@@ -68,7 +73,7 @@ Values type_of(const Tensor& values) {
 
 // Memory that belongs to a thread and grows as needed: a fresh allocation would cost page faults every time.
 float* scratch(int64_t floats, int which) {
-  thread_local std::vector<float> buffers[2];
+  thread_local std::vector<float> buffers[3];
   auto& buffer = buffers[which];
   if ((int64_t)buffer.size() < floats) buffer.resize(floats);
   return buffer.data();
@@ -79,10 +84,10 @@ struct Prepared {
   Inputs inputs{};
   Tensor kept[3];
 
-  Prepared(const Tensor& x, const Matrix& w, bool narrow, bool planes) {
+  Prepared(const Tensor& x, const Matrix& w, const Kernels& kernels, bool narrow, bool planes) {
     inputs.count = x.size(0);
     inputs.stride = w.words() * WORD;
-    if (planes) split(x);
+    if (planes) split(x, kernels);
     else if (narrow) narrow_down(x);
     else inputs.wide = padded(x, at::kFloat).data_ptr<float>();
   }
@@ -100,26 +105,15 @@ struct Prepared {
     inputs.narrow = reinterpret_cast<const uint16_t*>(padded(x, at::kBFloat16).data_ptr());
   }
 
-  void split(const Tensor& x) {
+  void split(const Tensor& x, const Kernels& kernels) {
     const float* wide = padded(x, at::kFloat).data_ptr<float>();
     Tensor planes = at::empty({2, inputs.count, inputs.stride}, x.options().dtype(at::kByte));
     Tensor steps = at::empty({inputs.count}, x.options().dtype(at::kFloat));
     uint8_t* high = planes.data_ptr<uint8_t>();
     uint8_t* low = high + inputs.count * inputs.stride;
-    for (int64_t m = 0; m < inputs.count; m++, wide += inputs.stride, high += inputs.stride, low += inputs.stride) {
-      // A difference of x with itself is 0, or not a number where x is not finite: the outputs then are not either.
-      float largest = 0, unfit = 0;
-      for (int64_t at = 0; at < inputs.stride; at++) {
-        largest = std::max(largest, std::fabs(wide[at]));
-        unfit += wide[at] - wide[at];
-      }
-      steps.data_ptr<float>()[m] = largest / 32767.0f + unfit;
-      float inverse = largest > 0 && unfit == 0 ? 32767.0f / largest : 0;
-      for (int64_t at = 0; at < inputs.stride; at++) {
-        int32_t value = inverse > 0 ? (int32_t)(wide[at] * inverse + 32768.5f) : 32768;  // positive: rounds to nearest
-        high[at] = (uint8_t)(value >> 8);
-        low[at] = (uint8_t)value;
-      }
+    for (int64_t m = 0; m < inputs.count; m++) {
+      int64_t at = m * inputs.stride;
+      kernels.split(wide + at, inputs.stride, high + at, low + at, steps.data_ptr<float>() + m);
     }
     inputs.high = planes.data_ptr<uint8_t>();
     inputs.low = inputs.high + inputs.count * inputs.stride;
@@ -141,9 +135,9 @@ void store(const float* y, const float* bias, int64_t count, int64_t begin, int6
 void multiply(const Matrix& w, const Tensor& x, const float* bias, Tensor& y) {
   const Kernels& kernels = *chosen;
   bool direct = x.size(0) <= MOST_DIRECT;
-  bool planes = kernels.planes && w.type == INT8 && direct;
+  bool planes = kernels.split && w.type == INT8 && direct;
   bool narrow = kernels.narrow && (w.type == BF16 || (w.type == INT8 && x.scalar_type() == at::kBFloat16));
-  Prepared prepared(x, w, narrow, planes);
+  Prepared prepared(x, w, kernels, narrow, planes);
   int64_t grain = std::max<int64_t>(1, ROWS_WORTH_A_THREAD / std::max<int64_t>(1, w.columns * prepared.inputs.count));
   at::parallel_for(0, w.rows, grain, [&](int64_t first, int64_t last) {
     float* slab = scratch(kernels.slab * prepared.inputs.stride, 0);
@@ -161,6 +155,29 @@ void multiply(const Matrix& w, const Tensor& x, const float* bias, Tensor& y) {
   });
 }
 
+// Whether so many rows are better left to torch's own product, with the weights unpacked some at a time.
+bool left_to_torch(const Matrix& w, const Tensor& x) {
+  if (!chosen->unpack || x.size(0) < TORCH_FROM) return false;
+  if (w.type == INT8) return x.scalar_type() == at::kBFloat16 || x.scalar_type() == at::kFloat;
+  return x.scalar_type() == (w.type == BF16 ? at::kBFloat16 : at::kFloat) && w.type != FP16;
+}
+
+void multiply_by_torch(const Matrix& w, const Tensor& x, const optional<Tensor>& bias, Tensor& y) {
+  bool narrow = x.scalar_type() == at::kBFloat16;
+  int64_t stride = w.words() * WORD, step = std::max<int64_t>(64, SLAB_WEIGHTS / stride);
+  Tensor slab = at::from_blob(scratch(step * stride, 2), {std::min(step, w.rows), stride}, x.options());
+  for (int64_t from = 0; from < w.rows; from += step) {
+    int64_t count = std::min(step, w.rows - from);
+    char* out = (char*)slab.data_ptr();
+    at::parallel_for(0, count, 16, [&](int64_t first, int64_t last) {
+      chosen->unpack(w, narrow, from + first, from + last, out + first * stride * (narrow ? 2 : 4));
+    });
+    Tensor product = at::linear(x, slab.narrow(0, 0, count).narrow(1, 0, w.columns));
+    if (bias) product.add_(bias->narrow(0, from, count));
+    y.narrow(1, from, count).copy_(product);
+  }
+}
+
 // y = x W^T + bias for x [..., columns]; the other arguments are those of `Matrix`.
 Tensor linear(const Tensor& x, const Tensor& values, const optional<Tensor>& masks, const optional<Tensor>& starts,
               const optional<Tensor>& scales, const optional<Tensor>& bias, int64_t rows, int64_t columns,
@@ -174,6 +191,11 @@ Tensor linear(const Tensor& x, const Tensor& values, const optional<Tensor>& mas
   auto shape = x.sizes().vec();
   shape.back() = rows;
   Tensor y = at::empty(shape, x.options());
+  if (left_to_torch(w, flat)) {
+    Tensor rows_of_y = y.view({-1, rows});
+    multiply_by_torch(w, flat, bias, rows_of_y);
+    return y;
+  }
   Tensor wide_bias = bias ? bias->to(at::kFloat).contiguous() : Tensor();
   if (y.numel()) multiply(w, flat, bias ? wide_bias.data_ptr<float>() : nullptr, y);
   return y;

@@ -3,7 +3,7 @@
 
 namespace espalier {
 const Kernels* plain_kernels() {
-  static const Kernels kernels{"plain", false, false, 1, multiply, multiply};
+  static const Kernels kernels{"plain", false, 1, multiply, multiply, nullptr, nullptr};
   return &kernels;
 }
 }  // namespace espalier
