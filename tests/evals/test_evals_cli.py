@@ -50,7 +50,10 @@ def test_a_run_prints_the_report_it_writes(report, pair):
 
 def test_the_results_hold_every_metric_of_both_models_with_spreads(report, pair):
     document = read_results(report[1])
-    assert [model["id"] for model in document["models"]] == list(pair)
+    layouts = [f"{pair[0]}::dense", f"{pair[1]}::auto", f"{pair[1]}::int8"]  # timed beside a sparse model
+    assert [model["id"] for model in document["models"]] == [*pair, *layouts]
+    assert document["models"][3]["bytes_in_memory"] < document["models"][0]["bytes_in_memory"]
+    assert document["models"][3]["nonzero_parameters"] == document["models"][1]["nonzero_parameters"]
     assert document["models"][1]["nonzero_parameters"] < document["models"][0]["nonzero_parameters"]
     assert document["models"][0]["bytes_in_memory"] == document["models"][1]["bytes_in_memory"]
     found = {(entry["model"], entry["metric"]): entry for entry in document["results"]}

@@ -44,6 +44,9 @@ def timed(monkeypatch):
     class Contenders:
         names, others, baseline, device, dtype = ["dense", "fast", "equal"], ["fast", "equal"], "dense", "cpu", "auto"
 
+        def layouts(self):
+            return self.names
+
         def record(self, name):
             return {"context": 512}
 

@@ -141,7 +141,7 @@ def test_help_imports_nothing_heavy():
         (["--structure", "layers", "--sparsity", "0.1"], "rounds to none"),
         (["--dtype", "int3"], "float32"),
         (["--sparsity", "half"], "invalid float"),
-        (["--pack"], "unrecognized arguments"),
+        (["--pack", "zip"], "use auto"),
         (["--activations", "elsewhere"], "invalid choice"),
         (["--device", "cpu", "--offload"], "leave it away"),
         (["--plan", "missing.json"], "missing.json does not exist"),
