@@ -54,8 +54,9 @@ class Report:
     def note(self) -> str:
         """What the setting saves and what it does not, in one sentence."""
         if self.packing is not None:
+            how = "Packed" if str(self.packing.format) == "auto" else f"Packed as {self.packing.format}"
             return (
-                f"Packed as {self.packing.format}: the matrices take {format_bytes(self.packing.packed_bytes)} instead of "
+                f"{how}: the matrices take {format_bytes(self.packing.packed_bytes)} instead of "
                 f"{format_bytes(self.packing.dense_bytes)}, in files and in memory, and as much less is read for every token."
             )
         if self.plan.blocks is not None and self.plan.blocks.removed:

@@ -216,7 +216,7 @@ def test_an_example_fills_the_fields(visit, tiny_address):
 def test_another_model_drops_the_twin_and_a_missing_one_changes_nothing(visit, tiny_address, tiny_folder):
     page = visit(tiny_address)
     prune(page)
-    model = page.get_by_label("Model: name, folder or Hub id")
+    model = page.get_by_label("Model, folder or Hub id")
     before = model.input_value()
     model.fill("/no/such/folder")
     model.press("Enter")

@@ -5,7 +5,7 @@ ENGLISH = {
     "tagline": "A dense language model and its pruned twin, side by side: what pruning costs, and what it gives.",
     # controls
     "model": "Model",
-    "model_free": "Model: name, folder or Hub id",
+    "model_free": "Model, folder or Hub id",
     "method": "Method",
     "sparsity": "Sparsity, %",
     "share_of_blocks": "Blocks removed, %",
