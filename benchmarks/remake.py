@@ -59,7 +59,9 @@ class Step:
         words = shlex.split(self.options)
         if missing := [word for word in words if word in FOLDERS and word not in folders]:
             raise RequestError(f"{FOLDERS[missing[0]]} {missing[0]} is missing: {self.script} needs that folder.")
-        return [sys.executable, str(FOLDER / self.script), *(str(folders.get(word, word)) for word in words)]
+        script = FOLDER / self.script
+        script = script.relative_to(ROOT) if script.is_relative_to(ROOT) else script  # the result tells its command
+        return [sys.executable, str(script), *(str(folders.get(word, word)) for word in words)]
 
 
 STEPS = (
