@@ -40,7 +40,7 @@ def build_choices(desk: Desk) -> gr.HTML:
             5, 95, value=50, step=5, label=label("sparsity"), scale=3, min_width=210, elem_id="sparsity"
         )
         pattern = gr.Dropdown(
-            list(first.patterns), value=UNSTRUCTURED, label=label("pattern"), filterable=False, scale=2, min_width=160,
+            list(first.patterns), value=UNSTRUCTURED, label=label("pattern"), filterable=False, scale=3, min_width=190,
             elem_id="pattern",
         )  # fmt: skip
         solver = gr.Dropdown(
