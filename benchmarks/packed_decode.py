@@ -1,4 +1,4 @@
-"""Whole models with random weights written with `generate`'s greedy loop: tokens a second in every layout, in turns.
+"""Whole models with random weights that write through `generate`, greedily: tokens a second in every layout, in turns.
 
     python benchmarks/packed_decode.py [--shapes 1B 135M] [--sparsities 0.5 0.7] [--turns 5] [--prompt 16] [--tokens 24]
                                        [--threads 2] [--out FILE]
@@ -23,14 +23,12 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
 from evals import statistics
-from evals.cost.timing import time_generation
 from evals.environment import environment
 from models.files import write_json
 from models.memory import parameter_bytes
 from models.quiet import quiet_transformers
-from pruning.packing.format import Format
-from pruning.packing.install import pack
 from pruning.packing.kernels import kernels, state
+from pruning.packing.layout import apply_layout
 from pruning.roles import find_anatomy
 
 OUT = Path(__file__).parent / "results" / "packed_decode" / "results.json"
@@ -67,8 +65,8 @@ def layouts(model, sparsities: list[float]) -> dict:
     return found
 
 
-def packed(model, sparsity: float, format: str):
-    """A copy in that format, with that share of zeros."""
+def packed(model, sparsity: float, layout: str | None):
+    """A copy in that layout (None: plain), with that share of zeros."""
     shared = {id(parameter): parameter for parameter in model.parameters()}  # not copied: packing only reads them
     copy = deepcopy(model, shared)
     if sparsity:
@@ -76,8 +74,28 @@ def packed(model, sparsity: float, format: str):
             keep = torch.rand(projection.weight.shape) >= sparsity
             sparse = torch.where(keep, projection.weight, 0)
             projection.module.weight = torch.nn.Parameter(sparse, requires_grad=False)
-    pack(copy, Format.parse(format))
-    return copy
+    return copy if layout is None else apply_layout(copy, layout)
+
+
+class Clock:
+    """A streamer that takes down when each token came; the first call is for the prompt."""
+
+    def __init__(self):
+        self.times: list[float] = []
+
+    def put(self, _) -> None:
+        self.times.append(time.perf_counter())
+
+    def end(self) -> None:
+        pass
+
+
+def generate(model, ids: torch.Tensor, tokens: int) -> tuple[float, float]:
+    """Tokens a second after the first one, and the seconds until the first."""
+    clock = Clock()
+    model.generate(ids, min_new_tokens=tokens, max_new_tokens=tokens, do_sample=False, streamer=clock, pad_token_id=0)
+    begun, first, *_, last = clock.times
+    return (tokens - 1) / (last - first), first - begun
 
 
 def take_turns(models: dict, turns: int, prompt: int, tokens: int) -> dict:
@@ -89,10 +107,10 @@ def take_turns(models: dict, turns: int, prompt: int, tokens: int) -> dict:
     seconds = []
     for turn in range(-1, turns):
         for name, model in models.items():
-            run = time_generation(model, ids, tokens)
+            rate, first = generate(model, ids, tokens)
             if turn >= 0:
-                rates[name].append(run.decode_rate)
-                firsts[name].append(run.ttft)
+                rates[name].append(rate)
+                firsts[name].append(first)
         began = time.perf_counter()
         kernels().read(reading)
         seconds.append(time.perf_counter() - began)

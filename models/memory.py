@@ -41,12 +41,12 @@ def require(weight_bytes: int, device: torch.device, what: str) -> None:
 
 
 def parameter_bytes(model: nn.Module) -> int:
-    """Bytes of all parameters and buffers, shared storage (tied weights) counted once."""
+    """Bytes of all parameters and buffers, shared storage (tied weights) counted once, and what layers tell beside."""
     storages = {}
     for tensor in (*model.parameters(), *model.buffers()):
         storage = tensor.untyped_storage()
         storages[storage.data_ptr()] = storage.nbytes()
-    return sum(storages.values())
+    return sum(storages.values()) + sum(getattr(module, "unlisted_bytes", 0) for module in model.modules())
 
 
 def parameter_count(model: nn.Module) -> int:

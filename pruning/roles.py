@@ -27,6 +27,8 @@ ROLES = {
 }  # fmt: skip
 # Parameters that hold one matrix per expert: [E, R, C], or [E, C, R] in gpt-oss.
 EXPERT_ROLES = {"gate_up_proj": "expert_gate_up", "down_proj": "expert_down"}
+# The norms of a block whose parts follow each other as Llama's do, by the last part of their names.
+NORMS = {"input_layernorm": "attention", "post_attention_layernorm": "mlp", "q_norm": "q", "k_norm": "k"}
 NEVER_PRUNED = frozenset({"router"})  # a router chooses experts: a wrong choice costs far more than it weighs
 # Configuration entries that hold one item per block.
 PER_BLOCK_LISTS = ("layer_types", "no_rope_layers", "mlp_layer_types", "layers_block_type", "attention_layers")
@@ -107,7 +109,7 @@ def find_anatomy(model: nn.Module) -> Anatomy:
 
     if any(isinstance(module, PackedLinear) for module in model.modules()):
         raise RequestError("The model is packed: unpack it first (python -m pruning unpack DIR --out DIR).")
-    path, blocks = _find_blocks(model)
+    path, blocks = find_blocks(model)
     projections: list[Projection] = []
     routers: list[str] = []
     unknown: dict[tuple[str, str], list[int]] = {}  # a part and its shape, and the blocks that have it
@@ -117,7 +119,7 @@ def find_anatomy(model: nn.Module) -> Anatomy:
                 if parameter.ndim < 2 or attribute.endswith("bias"):  # those of experts are [E, R]
                     continue
                 part = _Part(f"{path}.{index}", index, name, module, attribute, parameter)
-                if _role(name) in NEVER_PRUNED:
+                if role_of(name) in NEVER_PRUNED:
                     routers.append(part.parameter_name)
                 elif found := part.projections():
                     projections += found
@@ -149,7 +151,8 @@ def renumber(block: nn.Module, index: int) -> None:
             module.layer_idx = index
 
 
-def _find_blocks(model: nn.Module) -> tuple[str, nn.ModuleList]:
+def find_blocks(model: nn.Module) -> tuple[str, nn.ModuleList]:
+    """The list of decoder blocks, and its name in the model. UnknownArchitecture if there is no list of modules."""
     best, most = None, 0
     for path, module in model.named_modules():
         if isinstance(module, nn.ModuleList):
@@ -191,7 +194,7 @@ class _Part:
     def projections(self) -> list[Projection]:
         """The projections it holds: one, one of every expert, or none where it is not recognised."""
         if self.is_matrix:
-            role = _role(self.name)
+            role = role_of(self.name)
             transposed = not isinstance(self.module, nn.Linear)
             found = Projection(self.module_name, self.block, role, self.module, transposed, self.parameter_name)
             return [found] if role else []
@@ -239,6 +242,7 @@ def _account(path: str, part: str, what: str, blocks: list[int]) -> str:
     return f"{path}.{blocks[0]}.{part} ({what}{more})"
 
 
-def _role(name: str) -> str | None:
+def role_of(name: str) -> str | None:
+    """The role of a projection by its name; None if it is not known."""
     parts = name.split(".")
     return ROLES.get(".".join(parts[-2:])) or ROLES.get(parts[-1])

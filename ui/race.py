@@ -1,13 +1,14 @@
-"""The fair race: the two models one after the other, each alone on the machine, several times."""
+"""The fair race: the two models, and both packed, one after the other, each alone on the machine, several times."""
 
 import threading
 from collections.abc import Iterator
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from models.errors import Cancelled
-from ui.engine import Engine
+from ui.engine import PLAIN, Engine
 from ui.html import note, number, progress_bar
+from ui.lanes import gains, lanes_of, row_name
 from ui.pair import sides_of
 from ui.texts import Words
 from ui.visitors import Visit
@@ -24,8 +25,17 @@ def run_race(
     from evals.cost.speed import race
 
     def work(publish) -> None:
-        contenders = [(side.name, side.loaded.model, side.loaded.tokenizer) for side in sides_of(engine, visit)]
-        publish(race(contenders, prompt, new_tokens, repeats, progress=lambda *now: publish(now), stop=stop))
+        twin = engine.twin(visit.twin)
+        layout = twin.settings.layout if twin and twin.settings else PLAIN
+
+        def report(share: float, row: str) -> None:
+            if stop.is_set():
+                raise Cancelled("the race")
+            publish((share, words("race_packing", row=words(f"lane_{row}"))))
+
+        lanes, missing = lanes_of(sides_of(engine, visit), layout, report)
+        result = race(lanes, prompt, new_tokens, repeats, progress=lambda *now: publish(now), stop=stop)
+        publish(Raced(result, layout, missing))
 
     try:
         for news in engine.worker.follow(work, stop):
@@ -34,32 +44,41 @@ def run_race(
             elif isinstance(news, tuple):
                 yield progress_bar(news[0], words("racing"), news[1]), ""
             else:
-                yield table(news, new_tokens, repeats, words), verdict(news, words)
+                yield table(news, new_tokens, repeats, words), verdict(news.result, words)
     except Cancelled:
         yield note(words("race_stopped")), words("race_stopped")
 
 
-def table(result: "RaceResult", new_tokens: int, repeats: int, words: Words) -> str:
-    """The medians of both with their intervals, and the sentence that says what they mean."""
+class Raced(NamedTuple):
+    """A race that was run: its result, how the pruned model is stored, and why rows are missing."""
+
+    result: "RaceResult"
+    layout: str
+    missing: list[str]
+
+
+def table(raced: Raced, new_tokens: int, repeats: int, words: Words) -> str:
+    """The medians of all with their intervals, their ratios to the dense model, and the sentences that say the rest."""
     columns = (("race_rate", "decode_rate", 1), ("race_tpot", "tpot", 1000), ("race_ttft", "ttft", 1000))
-    head = "".join(f"<th scope='col'>{escape(words(key))}</th>" for key, _, _ in columns)
+    keys = ("race_model", *(key for key, _, _ in columns), "race_ratio")
+    head = "".join(f"<th scope='col'>{escape(words(key))}</th>" for key in keys)
     rows = "".join(
-        f"<tr class='{lane.name}'><th scope='row'>{escape(words(lane.name))}</th>"
+        f"<tr class='{lane.name}'><th scope='row'>{escape(row_name(lane.name, raced.layout, words))}</th>"
         + "".join(f"<td>{_cell(getattr(lane, field), factor, words)}</td>" for _, field, factor in columns)
-        + "</tr>"
-        for lane in result.lanes
+        + f"<td>{_cell(lane.speedups['decode_speedup'], 1, words) if lane.speedups else ''}</td></tr>"
+        for lane in raced.result.lanes
     )
+    said = [verdict(raced.result, words), gains(raced.result, words), *raced.missing]
     return (
         f'<section class="race"><h3>{escape(words("race_title", n=repeats, tokens=new_tokens))}</h3>'
-        f"<table><thead><tr><th scope='col'>{escape(words('race_model'))}</th>{head}</tr></thead>"
-        f"<tbody>{rows}</tbody></table>"
-        f"{note(verdict(result, words), 'verdict')}</section>"
+        f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+        f"{''.join(note(line, 'verdict') for line in said if line)}</section>"
     )
 
 
 def verdict(result: "RaceResult", words: Words) -> str:
     """Which is faster and by how much, or that the difference is within noise."""
-    ratio = result.lanes[-1].speedups["decode_speedup"]
+    ratio = result.lane("pruned").speedups["decode_speedup"]
     low, high = ratio.interval or (ratio.value, ratio.value)
     kind = "race_faster" if low > 1 else "race_slower" if high < 1 else "race_noise"
     return words(kind, ratio=number(ratio.value), low=number(low), high=number(high))

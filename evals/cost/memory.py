@@ -58,14 +58,16 @@ class Peak:
 def measure(model: nn.Module, folder: Path | str | None = None) -> Footprint:
     """The footprint of a model in memory and, where its folder is given, on disk. Tied weights count once."""
     packed = [module for module in model.modules() if getattr(module, "words", None) is not None]
+    counted = [module for module in model.modules() if "kept" in vars(module)]  # whose bits cannot be read as numbers
     inside = {id(module.values) for module in packed}  # what is stored of them is all that is not zero
+    inside |= {id(module.weight) for module in counted}
     parameters = [parameter for parameter in model.parameters() if id(parameter) not in inside]
     in_memory = parameter_bytes(model)
     counts = [(p.numel(), int(torch.count_nonzero(p)), p.element_size()) for p in parameters]
     saved = sum(max(0, total * size - bitmask_bytes(total, kept, size)) for total, kept, size in counts)
     return Footprint(
         parameters=parameter_count(model),
-        nonzero_parameters=sum(kept for _, kept, _ in counts) + sum(module.kept for module in packed),
+        nonzero_parameters=sum(kept for _, kept, _ in counts) + sum(module.kept for module in (*packed, *counted)),
         bytes_in_memory=in_memory,
         bytes_if_packed=in_memory - saved,
         bytes_on_disk=disk_bytes(folder) if folder is not None else None,

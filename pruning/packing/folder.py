@@ -5,9 +5,8 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
-from types import MethodType
 from typing import TYPE_CHECKING
 
 import torch
@@ -20,6 +19,7 @@ from models.quiet import quiet_transformers
 from models.weights import TensorHeader, tensor_headers
 from pruning.packing.embedding import PackedEmbedding
 from pruning.packing.format import Format
+from pruning.packing.fused import fuse
 from pruning.packing.install import replace
 from pruning.packing.kernels import kernels
 from pruning.packing.linear import PackedLinear
@@ -83,7 +83,7 @@ def write_model(model: PreTrainedModel, save_directory: Path | str, **_) -> None
 
 def save_as_packed(model: PreTrainedModel) -> None:
     """Has `model.save_pretrained(folder)` write the packed files."""
-    model.save_pretrained = MethodType(write_model, model)  # a bound method: copies of the model get their own
+    model.save_pretrained = partial(write_model, model)  # copies of the model get their own
 
 
 def describe(model: nn.Module, shared: dict[str, str]) -> dict:
@@ -136,6 +136,7 @@ def load_packed(source: ModelSource, device: torch.device, dtype: torch.dtype | 
         )
     model.requires_grad_(False)
     save_as_packed(model)
+    fuse(model)
     if device.type == "cpu":
         kernels()  # compiled now, if need be, rather than in the middle of the first answer
     model = model.to(device)

@@ -14,6 +14,7 @@ from models.progress import Progress, silent
 from pruning.packing import masks
 from pruning.packing.embedding import PackedEmbedding
 from pruning.packing.format import Format
+from pruning.packing.fused import fuse, unfuse
 from pruning.packing.linear import PackedLinear
 from pruning.packing.storage import CannotPack, encode
 from pruning.roles import Projection, find_anatomy
@@ -88,6 +89,7 @@ def pack(
     from pruning.packing.folder import save_as_packed
 
     save_as_packed(model)
+    fuse(model)
     report(1.0, "Packed")
     kept_back = tuple(f"{name} (experts in one parameter)" for name in sorted(left))
     return Packing(format, before, after, done, kept_back, signed)
@@ -96,6 +98,7 @@ def pack(
 def unpack(model: PreTrainedModel) -> None:
     """Puts ordinary layers with the same (for int8: the quantised) weights back, in place; tied ones tied."""
     tied = _shared(model)
+    unfuse(model)
     for name, layer in packed_layers(model).items():
         replace(model, name, _ordinary(layer))
     for name, embedding in [entry for entry in model.named_modules() if isinstance(entry[1], PackedEmbedding)]:

@@ -35,6 +35,23 @@ class PackedLinear(nn.Module):
         self.register_buffer("starts", None, persistent=False)
         self.locate_rows()
 
+    @property
+    def matrix(self):
+        """What the compiled kernels know of it (`torch.classes.espalier.PackedMatrix`): the same until a tensor changes."""
+        if self._matrix is None:
+            self.__dict__["_matrix"] = torch.classes.espalier.PackedMatrix(
+                self.values, self.words, self.starts, self.scales, self.bias,
+                self.out_features, self.in_features, self.group, self.row_values,
+            )  # fmt: skip
+        return self._matrix
+
+    def __setattr__(self, name, value):
+        super().__setattr__(name, value)
+        self.__dict__["_matrix"] = None
+
+    def __getstate__(self):
+        return {**self.__dict__, "_matrix": None}
+
     def locate_rows(self) -> None:
         """Takes down where each row begins in the values, which a mask says; to be called when the mask changes."""
         known = self.words is not None and self.words.device.type != "meta"
@@ -85,6 +102,7 @@ class PackedLinear(nn.Module):
     def _apply(self, fn, recurse=True):
         scales = self.scales
         super()._apply(fn, recurse)
+        self.__dict__["_matrix"] = None
         if scales is not None and self.scales.dtype != scales.dtype:  # `.to(dtype)` is about the weights
             self.scales = scales.to(self.scales.device)
         if not self.format.int8:

@@ -16,11 +16,8 @@ if TYPE_CHECKING:
 
 def multiply(layer: PackedLinear, x: torch.Tensor) -> torch.Tensor:
     """x [..., C] times the layer's weight, plus its bias: [..., R] in the dtype of x. Without gradients."""
-    if x.device.type == "cpu" and (operators := kernels()) is not None:
-        return operators.linear(
-            x, layer.values, layer.words, layer.starts, layer.scales, layer.bias,
-            layer.out_features, layer.in_features, layer.group, layer.row_values,
-        )  # fmt: skip
-    if x.device.type == "cuda":
+    if x.is_cpu and (operators := kernels()) is not None:
+        return operators.linear(x, layer.matrix)
+    if x.is_cuda:
         return multiply_on_gpu(layer, x)
     return functional.linear(x, layer.weight.to(x.dtype), layer.bias)

@@ -127,6 +127,95 @@ static void round_of(std::mt19937& random, const Kernels& kernels, Values type) 
     }
 }
 
+// A type's number nearest to a value, by halving the distance between its neighbours in double precision.
+static double nearest(double value, Values type) {
+  if (type == FP32 || !std::isfinite(value) || value == 0) return (float)value;
+  int bits = type == BF16 ? 8 : 11, least = type == BF16 ? -133 : -24;
+  int exponent = std::max(std::ilogb(value) - bits + 1, least);
+  double rounded = std::ldexp(std::nearbyint(std::ldexp(value, -exponent)), exponent);
+  return type == FP16 && std::fabs(rounded) > 65504 ? std::copysign(INFINITY, value) : rounded;
+}
+
+static void expect(bool right, const char* what, const Kernels& kernels, Values type, int64_t size) {
+  if (!right && failures++ < 10) printf("%s: %s of type %d and size %ld\n", kernels.name, what, type, (long)size);
+}
+
+// The small operations of a block, in memory of exactly the size that they are promised.
+static void small_operations(std::mt19937& random, const Kernels& kernels, Values type) {
+  auto below = [&](int64_t n) { return (int64_t)(random() % n); };
+  std::normal_distribution<float> normal;
+  const Elementwise& small = *kernels.elementwise(type);
+  int64_t bytes = type == FP32 ? 4 : 2, size = 2 * (1 + below(70)), count = 1 + below(9);
+  double unit = type == BF16 ? 0x1p-8 : type == FP16 ? 0x1p-11 : 0x1p-23;
+  auto numbers = [&](int64_t length, float scale) {
+    std::unique_ptr<float[]> made(new float[length]);
+    for (int64_t at = 0; at < length; at++) made[at] = (float)nearest(scale * normal(random), type);
+    return made;
+  };
+  auto stored = [&](const float* from, int64_t length) {
+    std::unique_ptr<char[]> made(new char[length * bytes]);
+    small.narrow(from, length, made.get());
+    return made;
+  };
+
+  std::unique_ptr<float[]> any(new float[size]), back(new float[size]);
+  for (int64_t at = 0; at < size; at++) {
+    uint32_t bits = random();
+    memcpy(&any[at], &bits, 4);
+  }
+  small.widen(stored(any.get(), size).get(), size, back.get());
+  for (int64_t at = 0; at < size; at++) {
+    double expected = nearest(any[at], type);
+    if (type == BF16 && std::fabs(expected) > 0x1.fep127) expected = std::copysign(INFINITY, expected);
+    expect(std::isnan(any[at]) ? std::isnan(back[at]) : back[at] == expected, "rounding", kernels, type, size);
+  }
+
+  auto x = numbers(size, 2), weight = numbers(size, 1), up = numbers(size, 1), y = numbers(size, 1);
+  auto weights = stored(weight.get(), size);
+  double squares = 0;
+  for (int64_t at = 0; at < size; at++) squares += (double)x[at] * x[at];
+  small.normalise(x.get(), weights.get(), 1e-5f, size, y.get());
+  for (int64_t at = 0; at < size; at++) {
+    double expected = x[at] / std::sqrt(squares / size + 1e-5) * weight[at];
+    expect(std::fabs(y[at] - expected) <= 2.5 * unit * std::fabs(expected) + 1e-6, "norm", kernels, type, size);
+  }
+  std::copy(x.get(), x.get() + size, y.get());
+  y[0] = 200, y[1] = -200;
+  small.gate(up.get(), size, y.get());
+  for (int64_t at = 2; at < size; at++) {
+    double expected = x[at] / (1 + std::exp(-(double)x[at])) * up[at];
+    expect(std::fabs(y[at] - expected) <= 2.5 * unit * std::fabs(expected) + 1e-6, "gate", kernels, type, size);
+  }
+  expect(y[0] == (float)nearest(200 * up[0], type) && std::fabs(y[1]) < 1e-30, "gate of far values", kernels, type, size);
+  std::copy(x.get(), x.get() + size, y.get());
+  auto cosines = stored(up.get(), size);
+  small.rotate(cosines.get(), weights.get(), size, y.get());
+  for (int64_t at = 0; at < size; at++) {
+    double other = at < size / 2 ? -x[at + size / 2] : x[at - size / 2], first = x[at] * up[at], second = other * weight[at];
+    double slack = 1.5 * unit * (std::fabs(first) + std::fabs(second)) + unit * std::fabs(first + second);
+    expect(std::fabs(y[at] - first - second) <= slack + 1e-6, "rotary", kernels, type, size);
+  }
+  auto keys = numbers(count * size, 1), values = numbers(count * size, 1);
+  auto held_keys = stored(keys.get(), count * size), held_values = stored(values.get(), count * size);
+  std::unique_ptr<float[]> scores(new float[count]);
+  Rows key_rows{held_keys.get(), count, size, size * bytes}, value_rows{held_values.get(), count, size, size * bytes};
+  small.attend(x.get(), key_rows, value_rows, 0.1f, scores.get(), y.get());
+  std::vector<double> shares(count);
+  double total = 0;
+  for (int64_t t = 0; t < count; t++) {
+    for (int64_t at = 0; at < size; at++) shares[t] += 0.1 * x[at] * keys[t * size + at];
+    total += shares[t] = std::exp(shares[t]);
+  }
+  for (int64_t at = 0; at < size; at++) {
+    double expected = 0, slack = 0;
+    for (int64_t t = 0; t < count; t++) {
+      expected += shares[t] / total * values[t * size + at];
+      slack += shares[t] / total * std::fabs(values[t * size + at]);
+    }
+    expect(std::fabs(y[at] - expected) <= unit * std::fabs(expected) + 1e-4 * slack, "attention", kernels, type, size);
+  }
+}
+
 int main(int, char** arguments) {
   std::mt19937 random((unsigned)atoi(arguments[1]));
   std::vector<const Kernels*> all{plain_kernels()};
@@ -139,6 +228,7 @@ int main(int, char** arguments) {
       round_of<uint16_t>(random, *kernels, BF16);
       round_of<float>(random, *kernels, FP32);
       round_of<int8_t>(random, *kernels, INT8);
+      for (Values type : {BF16, FP16, FP32}) small_operations(random, *kernels, type);
     }
   for (auto* kernels : all) printf("%s ", kernels->name);
   printf("%d failures\n", failures);

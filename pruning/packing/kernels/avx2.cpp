@@ -10,7 +10,7 @@
 
 namespace espalier {
 const Kernels* avx2_kernels() {
-  static const Kernels kernels{"avx2", false, 1, multiply, multiply, nullptr, nullptr};
+  static const Kernels kernels{"avx2", false, 1, multiply, multiply, nullptr, nullptr, elementwise};
   return &kernels;
 }
 }  // namespace espalier

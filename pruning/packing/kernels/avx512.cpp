@@ -13,6 +13,7 @@
 #pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi2,avx512vnni,avx512bf16,popcnt,bmi,bmi2,fma,f16c")
 #endif
 #include "avx512_row.h"
+#include "elementwise.h"
 
 namespace espalier {
 namespace {
@@ -276,7 +277,7 @@ void split(const float* x, int64_t length, uint8_t* high, uint8_t* low, float* s
 }  // namespace
 
 const Kernels* avx512_kernels() {
-  static const Kernels kernels{"avx512", true, SLAB, multiply_few, multiply_many, split, unpack};
+  static const Kernels kernels{"avx512", true, SLAB, multiply_few, multiply_many, split, unpack, elementwise};
   return &kernels;
 }
 

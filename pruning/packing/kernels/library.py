@@ -22,8 +22,8 @@ from pathlib import Path
 import torch
 
 NAME = "espalier_kernels"
-SOURCES = ("operators.cpp", "plain.cpp", "avx2.cpp", "avx512.cpp")
-HEADERS = ("matrix.h", "plain.h", "avx512_row.h")
+SOURCES = ("operators.cpp", "products.cpp", "block.cpp", "plain.cpp", "avx2.cpp", "avx512.cpp")
+HEADERS = ("matrix.h", "elementwise.h", "plain.h", "avx512_row.h", "packed.h", "block.h")
 FLAGS = ("-O3", "-std=c++20", "-Wno-psabi")
 # torch's loops over threads are templates, compiled here, and without this they run on one. The library that it links
 # has the name of torch's own, which is loaded already: there is one pool of threads.

@@ -5,6 +5,9 @@
 
 #include <stdint.h>
 
+// So that a function of this header is part of its caller, and never a copy that the linker takes from another file.
+#define ESPALIER_INLINE inline __attribute__((always_inline))
+
 namespace espalier {
 
 constexpr int64_t WORD = 64;      // columns that one mask word stands for
@@ -26,9 +29,9 @@ struct Matrix {
   const float* scales;
   int64_t group;
 
-  int64_t words() const { return (columns + WORD - 1) / WORD; }
-  int64_t groups() const { return (columns + group - 1) / group; }
-  int64_t start(int64_t row) const { return starts ? starts[row] : row * row_values; }
+  ESPALIER_INLINE int64_t words() const { return (columns + WORD - 1) / WORD; }
+  ESPALIER_INLINE int64_t groups() const { return (columns + group - 1) / group; }
+  ESPALIER_INLINE int64_t start(int64_t row) const { return starts ? starts[row] : row * row_values; }
 };
 
 // The inputs of one call, made ready by `prepare`: `count` rows, each padded with zeros to whole words.
@@ -39,6 +42,27 @@ struct Inputs {
   const uint16_t* narrow;
   const uint8_t *low, *high;
   const float* step;
+};
+
+// Rows of `size` values of a type of floats, the key or value heads of a cache: each `step` bytes after the one before.
+struct Rows {
+  const char* first;
+  int64_t count, size, step;
+
+  ESPALIER_INLINE const void* row(int64_t at) const { return first + at * step; }
+};
+
+// The small operations of a decoder block on one token, for a model of one type: rounded where that model rounds.
+struct Elementwise {
+  void (*widen)(const void* from, int64_t size, float* out);
+  void (*narrow)(const float* from, int64_t size, void* out);
+  void (*round)(const float* y, const void* bias, int64_t size, float* out);  // y, or y + bias; out may be y
+  void (*add)(const float* x, int64_t size, float* to);
+  void (*normalise)(const float* x, const void* weight, float epsilon, int64_t size, float* out);  // RMSNorm
+  void (*rotate)(const void* cosines, const void* sines, int64_t size, float* head);  // rotary, by halves
+  void (*gate)(const float* up, int64_t size, float* to);  // SiLU(to) * up
+  // One query over all keys: softmax(scale q k) v. scores: keys.count floats.
+  void (*attend)(const float* query, const Rows& keys, const Rows& values, float scale, float* scores, float* out);
 };
 
 // What one instruction set offers. Every product works on the rows begin <= row < end of the matrix.
@@ -55,6 +79,8 @@ struct Kernels {
   void (*split)(const float* x, int64_t length, uint8_t* high, uint8_t* low, float* step);
   // Null, or what writes rows as bf16 (or else float), each padded to whole words: out is [end - begin, stride].
   void (*unpack)(const Matrix&, bool narrow, int64_t begin, int64_t end, void* out);
+  // The small operations for a model of BF16, FP16 or FP32.
+  const Elementwise* (*elementwise)(Values type);
 };
 
 const Kernels* plain_kernels();

@@ -3,7 +3,7 @@
 
 namespace espalier {
 const Kernels* plain_kernels() {
-  static const Kernels kernels{"plain", false, 1, multiply, multiply, nullptr, nullptr};
+  static const Kernels kernels{"plain", false, 1, multiply, multiply, nullptr, nullptr, elementwise};
   return &kernels;
 }
 }  // namespace espalier

@@ -1,5 +1,6 @@
 // The portable kernels: a row is unpacked to floats and multiplied. Included once for any processor and once for AVX2.
 // Everything is in an anonymous namespace, so that each inclusion keeps its own instructions (see matrix.h).
+#include "elementwise.h"
 #include "matrix.h"
 
 #include <string.h>
@@ -9,20 +10,6 @@
 
 namespace espalier {
 namespace {
-
-inline float from_bits(uint32_t bits) {
-  float value;
-  memcpy(&value, &bits, 4);
-  return value;
-}
-
-inline float widen_half(uint16_t half) {
-  uint32_t sign = (uint32_t)(half & 0x8000) << 16, exponent = (half >> 10) & 31, fraction = half & 0x3ff;
-  if (exponent == 31) return from_bits(sign | 0x7f800000 | fraction << 13);
-  if (exponent) return from_bits(sign | (exponent + 112) << 23 | fraction << 13);
-  float value = (float)fraction * 0x1p-24f;
-  return sign ? -value : value;
-}
 
 // The float of one stored value.
 inline float widen(uint16_t value, Values type) { return type == BF16 ? from_bits((uint32_t)value << 16) : widen_half(value); }

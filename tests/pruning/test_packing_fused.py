@@ -1,0 +1,206 @@
+"""Blocks that write a token in two calls: the same numbers as the blocks they stand for, and never in the way."""
+
+import copy
+import io
+import pickle
+
+import pytest
+import torch
+from torch import nn
+
+from pruning.packing.format import Format
+from pruning.packing.fused import FusedBlock, fuse, unfuse
+from pruning.packing.install import pack, unpack
+from pruning.packing.kernels import library
+
+FUSED = ["llama", "mistral", "qwen2", "qwen3"]
+PROMPT = torch.tensor([[5, 9, 2, 77, 31, 8, 200, 14]])
+
+
+@pytest.fixture(autouse=True)
+def kernels():
+    if library.kernels() is None:
+        pytest.skip(f"kernels: {library.state()}")
+    yield
+    library.use("")
+
+
+def blocks_of(model) -> list[FusedBlock]:
+    return [module for module in model.modules() if isinstance(module, FusedBlock)]
+
+
+def packed(tiny_model, family: str, format: str = "auto", dtype=torch.float32, **options):
+    model = tiny_model(family, **options).to(dtype)
+    pack(model, Format.parse(format))
+    return model
+
+
+@torch.no_grad()
+def decoded(model, count: int = 4) -> torch.Tensor:
+    """The logits of tokens that are fed one by one behind a prompt."""
+    past = model(input_ids=PROMPT, use_cache=True).past_key_values
+    found = []
+    for token in range(count):
+        found.append(model(input_ids=PROMPT[:, token : token + 1], past_key_values=past, use_cache=True).logits)
+    return torch.cat(found, dim=1)
+
+
+def in_use(model) -> list[bool]:
+    return [block.fused.whole is not None for block in blocks_of(model)]
+
+
+@pytest.mark.parametrize("most", ["avx512", "avx2", "plain"])
+@pytest.mark.parametrize("format", ["auto", "bitmask", "int8", "dense:int8:64"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_every_instruction_set_computes_the_block(tiny_model, most, format, dtype):
+    if library.use(most) != most:
+        pytest.skip(f"this processor has no {most}")
+    model = packed(tiny_model, "qwen2", format, dtype)
+    found = decoded(model)
+    assert in_use(model) and all(in_use(model))
+    unfuse(model)
+    expected = decoded(model)
+    slack = {torch.float32: 2e-3, torch.bfloat16: 3e-2, torch.float16: 1e-2}[dtype]
+    assert (found - expected).abs().max() <= slack * expected.abs().max()
+
+
+@pytest.mark.parametrize("family", FUSED)
+def test_a_family_with_llamas_parts_answers_as_its_own_blocks_do(tiny_model, family):
+    dense = tiny_model(family)
+    with torch.no_grad():  # as if trained: norms and biases that differ from their first values
+        for name, parameter in dense.named_parameters():
+            if parameter.ndim == 1:
+                parameter += 0.3 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(len(name)))
+    model = copy.deepcopy(dense)
+    pack(model, Format.parse("auto"))
+    assert torch.allclose(decoded(model), decoded(dense), atol=2e-5, rtol=1e-4)
+    assert all(in_use(model)) and len(in_use(model)) == model.config.num_hidden_layers
+
+
+def test_a_block_that_does_something_of_its_own_stays_as_it_was(tiny_model):
+    model = packed(tiny_model, "granite", residual_multiplier=0.7)
+    dense = tiny_model("granite", residual_multiplier=0.7)
+    assert torch.allclose(decoded(model), decoded(dense), atol=2e-5)
+    assert not any(in_use(model))
+
+
+@pytest.mark.parametrize("family", ["gpt2", "gemma2", "phi3", "mixtral", "opt", "falcon"])
+def test_other_blocks_are_not_touched(tiny_model, family):
+    model = packed(tiny_model, family)
+    assert not any(in_use(model)) and decoded(model).isfinite().all()
+
+
+def test_one_thread_and_two_give_the_same_bits(tiny_model):
+    model = packed(tiny_model, "llama", hidden_size=256, intermediate_size=512, num_attention_heads=8, head_dim=32)
+    threads = torch.get_num_threads()
+    try:
+        found = []
+        for count in (1, 2, 3):
+            torch.set_num_threads(count)
+            found.append(decoded(model))
+    finally:
+        torch.set_num_threads(threads)
+    assert torch.equal(found[0], found[1]) and torch.equal(found[0], found[2])
+
+
+def test_a_hook_inside_a_block_is_called_for_every_token(tiny_model):
+    model = packed(tiny_model, "llama")
+    expected, calls = decoded(model, 3), []
+    handle = model.model.layers[0].mlp.down_proj.register_forward_hook(lambda *_: calls.append(1))
+    found = decoded(model, 3)
+    handle.remove()
+    assert len(calls) == 4 and torch.allclose(found, expected, atol=1e-4)
+
+
+def test_a_module_put_into_a_block_is_what_computes(tiny_model):
+    model = packed(tiny_model, "llama")
+    expected = decoded(model)
+
+    class Nothing(nn.Module):
+        def forward(self, x):
+            return torch.zeros(*x.shape[:-1], model.config.hidden_size)
+
+    own = model.model.layers[0].mlp.down_proj
+    model.model.layers[0].mlp.down_proj = Nothing()
+    changed = decoded(model)
+    model.model.layers[0].mlp.down_proj = own
+    assert not torch.allclose(changed, expected, atol=1e-4)
+    unfuse(model)
+    model.model.layers[0].mlp.down_proj = Nothing()
+    assert torch.allclose(decoded(model), changed, atol=1e-5)
+
+
+def test_weights_that_change_are_what_computes(tiny_model):
+    model = packed(tiny_model, "llama", "dense")
+    other = packed(tiny_model, "llama", "dense", initializer_range=0.5)
+    decoded(model)
+    model.load_state_dict(other.state_dict())
+    assert torch.allclose(decoded(model), decoded(other), atol=1e-5)
+    model.model.layers[0].input_layernorm.weight = nn.Parameter(torch.full((model.config.hidden_size,), 3.0))
+    found = decoded(model)
+    unfuse(model)
+    assert torch.allclose(found, decoded(model), atol=1e-4)
+
+
+def test_a_batch_with_padding_and_a_mask_are_left_to_the_blocks(tiny_model):
+    model, dense = packed(tiny_model, "llama"), tiny_model("llama")
+    ids = torch.cat([PROMPT, PROMPT.flip(1)])
+    mask = torch.ones_like(ids)
+    mask[0, :3] = 0
+    options = dict(attention_mask=mask, max_new_tokens=5, do_sample=False, pad_token_id=0)
+    assert torch.equal(model.generate(ids, **options), dense.generate(ids, **options))
+    options["attention_mask"] = mask[:1]
+    assert torch.equal(model.generate(ids[:1], **options), dense.generate(ids[:1], **options))
+
+
+def test_attentions_and_hidden_states_are_given_as_before(tiny_model):
+    model, dense = (
+        make("llama", attn_implementation="eager") for make in (lambda *a, **o: packed(tiny_model, *a, **o), tiny_model)
+    )
+    for each in (model, dense):
+        each.set_attn_implementation("eager")
+    with torch.no_grad():
+        found, expected = (
+            each(PROMPT[:, :1], output_attentions=True, output_hidden_states=True) for each in (model, dense)
+        )
+    assert len(found.attentions) == len(expected.attentions) and len(found.hidden_states) == len(expected.hidden_states)
+    assert all(
+        torch.allclose(*pair, atol=1e-5) for pair in zip(found.hidden_states, expected.hidden_states, strict=True)
+    )
+
+
+def test_hidden_states_of_fused_blocks(tiny_model):
+    model, dense = packed(tiny_model, "llama"), tiny_model("llama")
+    with torch.no_grad():
+        found, expected = (each(PROMPT[:, :1], output_hidden_states=True).hidden_states for each in (model, dense))
+    assert all(torch.allclose(*pair, atol=1e-5) for pair in zip(found, expected, strict=True))
+
+
+def test_copies_pickles_and_casts_go_on_by_themselves(tiny_model):
+    model = packed(tiny_model, "llama")
+    expected = decoded(model)
+    copied, file = copy.deepcopy(model), io.BytesIO()
+    torch.save(model, file)
+    file.seek(0)
+    for other in (copied, pickle.loads(pickle.dumps(model)), torch.load(file, weights_only=False)):
+        assert torch.equal(decoded(other), expected) and all(in_use(other))
+        assert blocks_of(other)[0].fused.matrices[0] is other.model.layers[0].self_attn.q_proj
+    copied.to(torch.bfloat16)
+    assert decoded(copied).dtype == torch.bfloat16 and all(in_use(copied))
+    assert torch.equal(decoded(model), expected)
+
+
+def test_unpacking_gives_the_blocks_their_own_class(tiny_model):
+    model, plain = packed(tiny_model, "llama"), tiny_model("llama")
+    names = list(model.state_dict())
+    assert fuse(model) == 0 and list(model.state_dict()) == names  # once is enough
+    unpack(model)
+    assert type(model.model.layers[0]) is type(plain.model.layers[0])
+    assert torch.equal(decoded(model), decoded(plain))
+
+
+def test_training_and_gradients_are_left_to_the_blocks(tiny_model):
+    model = packed(tiny_model, "llama")
+    x = torch.randn(1, 1, model.config.hidden_size, requires_grad=True)
+    model(inputs_embeds=x).logits.sum().backward()
+    assert x.grad is not None and x.grad.abs().sum() > 0

@@ -1,0 +1,67 @@
+"""The rows of the race: the two models as they stand, and beside them both in packed layouts, so that what the kernels
+give and what the zeros give are seen apart."""
+
+from typing import TYPE_CHECKING
+
+from models.errors import RequestError
+from models.memory import parameter_bytes, require
+from models.progress import Progress
+from ui.engine import PLAIN
+from ui.pair import Side
+from ui.texts import Words
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from evals.cost.speed import Contender, RaceResult
+
+# Row by row: which of the two it is made of, its format, and the layout that a twin of that row is stored as.
+ROWS = {
+    "dense_layout": ("dense", "dense", None),
+    "packed": ("pruned", "auto", "packed"),
+    "packed_int8": ("pruned", "int8", "packed int8"),
+}
+
+
+def lanes_of(sides: list[Side], layout: str, progress: Progress) -> tuple[list["Contender"], list[str]]:
+    """The contenders by the names of their rows, and one line for each row that cannot be had.
+
+    layout: how the pruned side is stored (`Settings.layout`). The copies share what they can with the models beside.
+    """
+    lanes: dict[str, Contender] = {side.name: (side.name, side.loaded.model, side.loaded.tokenizer) for side in sides}
+    missing = []
+    for number, (row, (name, format, stored)) in enumerate(ROWS.items()):
+        if stored == layout:
+            continue  # the pruned side is that row
+        progress(number / len(ROWS), row)
+        try:
+            lanes[row] = (row, _copy(lanes[name][1], format), lanes[name][2])
+        except RequestError as error:
+            missing.append(str(error))
+    order = ["dense", "dense_layout", "pruned", "packed", "packed_int8"]
+    return sorted(lanes.values(), key=lambda lane: order.index(lane[0])), missing
+
+
+def row_name(row: str, layout: str, words: Words) -> str:
+    """What a row is called."""
+    if row != "pruned" or layout == PLAIN:
+        return words(f"lane_{row}")
+    return words(f"lane_{layout.replace(' ', '_')}")
+
+
+def gains(result: "RaceResult", words: Words) -> str:
+    """The sentence that splits the packed twin's gain: what the kernels give and what the zeros give beside it."""
+    rates = {lane.name: lane.decode_rate.value for lane in result.lanes}
+    packed = rates.get("packed", rates["pruned"])
+    if "dense_layout" not in rates:
+        return ""
+    kernels, zeros = rates["dense_layout"] / rates["dense"], packed / rates["dense_layout"]
+    return words("race_gains", kernels=f"{kernels:.2f}", zeros=f"{zeros:.2f}")
+
+
+def _copy(model: "PreTrainedModel", format: str) -> "PreTrainedModel":
+    from pruning.packing.layout import in_layout
+
+    device = next(model.parameters()).device
+    require(parameter_bytes(model), device, f"A copy for the race ({format})")
+    return in_layout(model, format)
