@@ -1,19 +1,28 @@
 """Whole models with random weights that write through `generate`, greedily: tokens a second in every layout, in turns.
 
     python benchmarks/packed_decode.py [--shapes 1B 135M] [--sparsities 0.5 0.7] [--turns 5] [--prompt 16] [--tokens 24]
-                                       [--threads 2] [--out FILE]
+                                       [--threads 2] [--openvino PYTHON] [--out FILE]
 
 The shapes are Llama-3.2-1B and SmolLM2-135M. What is timed side by side: the model as transformers runs it in bf16, the
-same weights in our dense layout, with random zeros packed, in int8, and both. Random weights are as fast as trained ones
-and say nothing of quality. All are in memory together and take turns; every turn is one generation of a batch of one.
+same weights in our dense layout, with random zeros packed, in int8, and both; bitsandbytes' int8 and nf4 if it is
+installed; OpenVINO's int8 if a PYTHON that has optimum-intel is named (see openvino_rival.py). Random weights are as fast
+as trained ones and say nothing of quality. All are in memory together and take turns; every turn is one generation of a
+batch of one.
 Beside each stands its bound: the bytes that a token reads over the rate at which memory can be read.
 Stores benchmarks/results/packed_decode/results.json.
 """
 
 import argparse
+import json
+import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from copy import deepcopy
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +68,8 @@ def random_model(shape: str):
 def layouts(model, sparsities: list[float]) -> dict:
     """By name, the model in every layout; the first two share its weights."""
     found = {TRANSFORMERS: model, DENSE: packed(model, 0.0, "dense"), "dense int8": packed(model, 0.0, "dense:int8")}
+    if find_spec("bitsandbytes"):
+        found |= {f"bitsandbytes {name}": packed(model, 0.0, f"bnb-{name}") for name in ("int8", "nf4")}
     for sparsity in sparsities:
         found[f"packed {sparsity:g}"] = packed(model, sparsity, "auto")
         found[f"packed int8 {sparsity:g}"] = packed(model, sparsity, "int8")
@@ -98,16 +109,46 @@ def generate(model, ids: torch.Tensor, tokens: int) -> tuple[float, float]:
     return (tokens - 1) / (last - first), first - begun
 
 
-def take_turns(models: dict, turns: int, prompt: int, tokens: int) -> dict:
-    """Decode rates of every model, turn by turn, with the ratios to the first two."""
-    ids = torch.randint(0, 1000, (1, prompt))
+@contextmanager
+def openvino(python: str | None, model, options: argparse.Namespace) -> Iterator[dict]:
+    """By its name a function like `generate` for OpenVINO's int8 of a model, in a process that waits between its turns."""
+    if python is None:
+        yield {}
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        model.save_pretrained(folder)
+        words = [f"--{name}={getattr(options, name)}" for name in ("prompt", "tokens", "threads")]
+        script = str(Path(__file__).with_name("openvino_rival.py"))
+        with subprocess.Popen(
+            [python, script, folder, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL, text=True,
+        ) as process:  # fmt: skip
+            lines = (line for line in process.stdout if line.startswith(("{", "[")))
+            told = json.loads(next(lines))
+
+            def ask() -> tuple[float, float]:
+                process.stdin.write("\n")
+                process.stdin.flush()
+                return json.loads(next(lines))
+
+            yield {"OpenVINO int8": (ask, told["bytes"], told["versions"])}
+            process.stdin.close()
+
+
+def take_turns(models: dict, rivals: dict, options: argparse.Namespace) -> dict:
+    """Decode rates of every model and rival, turn by turn, with the ratios to the first two."""
+    ids = torch.randint(0, 1000, (1, options.prompt))
     reading = torch.arange(1 << 25)
-    rates: dict[str, list[float]] = {name: [] for name in models}
-    firsts: dict[str, list[float]] = {name: [] for name in models}
+    runs = {name: partial(generate, model, ids, options.tokens) for name, model in models.items()}
+    runs |= {name: ask for name, (ask, _, _) in rivals.items()}
+    sizes = {name: parameter_bytes(model) for name, model in models.items()}
+    sizes |= {name: size for name, (_, size, _) in rivals.items()}
+    rates: dict[str, list[float]] = {name: [] for name in runs}
+    firsts: dict[str, list[float]] = {name: [] for name in runs}
     seconds = []
-    for turn in range(-1, turns):
-        for name, model in models.items():
-            rate, first = generate(model, ids, tokens)
+    for turn in range(-1, options.turns):
+        for name, run in runs.items():
+            rate, first = run()
             if turn >= 0:
                 rates[name].append(rate)
                 firsts[name].append(first)
@@ -116,8 +157,7 @@ def take_turns(models: dict, turns: int, prompt: int, tokens: int) -> dict:
         seconds.append(time.perf_counter() - began)
     bandwidth = reading.nbytes / float(np.median(seconds))
     found = {}
-    for name, model in models.items():
-        size = parameter_bytes(model)
+    for name, size in sizes.items():
         median = statistics.median(np.array(rates[name]))
         found[name] = {
             "median": median.value, "interval": median.interval, "unit": "tokens/s", "bytes": size, "runs": rates[name],
@@ -127,7 +167,8 @@ def take_turns(models: dict, turns: int, prompt: int, tokens: int) -> dict:
         for other in (TRANSFORMERS, DENSE):
             ratio = statistics.ratio_of_medians(np.array(rates[name]), np.array(rates[other]))
             found[name][f"times {other}"] = {"value": ratio.value, "interval": ratio.interval}
-    return {"bytes_per_second": bandwidth, "models": found}
+    versions = {name: told for name, (_, _, told) in rivals.items()}
+    return {"bytes_per_second": bandwidth, "models": found, "versions": versions}
 
 
 def main() -> None:
@@ -139,13 +180,15 @@ def main() -> None:
     parser.add_argument("--prompt", type=int, default=16, help="tokens of the prompt")
     parser.add_argument("--tokens", type=int, default=24, help="tokens written")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--openvino", metavar="PYTHON", help="the python of an environment with optimum-intel and nncf")
     parser.add_argument("--out", type=Path, default=OUT, metavar="FILE")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     results = {}
     for shape in options.shapes:
         models = layouts(random_model(shape), options.sparsities)
-        results[shape] = take_turns(models, options.turns, options.prompt, options.tokens)
+        with openvino(options.openvino, models[TRANSFORMERS], options) as rivals:
+            results[shape] = take_turns(models, rivals, options)
         del models
         print(f"{shape}: {results[shape]['bytes_per_second'] / 1e9:.1f} GB/s read, kernels {state()}")
         for name, row in results[shape]["models"].items():

@@ -43,7 +43,7 @@ def token_closeness(
     report = progress or silent
     count, length = windows.shape
     kl, agrees = np.empty((count, length - 1)), np.empty((count, length - 1), dtype=bool)
-    batch = min(batch_size(model.config, length, next(model.parameters()).element_size()) for model in (dense, pruned))
+    batch = min(batch_size(model.config, length, model.dtype.itemsize) for model in (dense, pruned))
     for start in range(0, count, batch):
         report(start / count, f"window {start + 1} of {count}")
         rows = slice(start, start + batch)

@@ -60,7 +60,7 @@ def score(
     """Scores a text once; `summarise` and `compare` then need the model no more. `most` limits the windows."""
     request = Request(context_length(loaded.model.config.get_text_config()), length, stride, most)
     windows = protocols.find(protocol).cut(loaded.tokenizer, as_text(text), request)
-    dtype = str(next(loaded.model.parameters()).dtype).removeprefix("torch.")
+    dtype = str(loaded.model.dtype).removeprefix("torch.")  # an int8 one computes in it, too
 
     def answer(group, share: Progress) -> np.ndarray:
         return token_losses(loaded.model, group.ids, group.first, share)

@@ -79,7 +79,7 @@ def token_losses(
     """
     report = progress or silent
     count, length = windows.shape
-    batch = batch_size(model.config, length, next(model.parameters()).element_size())
+    batch = batch_size(model.config, length, model.dtype.itemsize)
     losses = np.empty((count, length - first), dtype=np.float32)
     for start in range(0, count, batch):
         report(start / count, f"window {start + 1} of {count}")

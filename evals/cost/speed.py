@@ -120,9 +120,8 @@ def race(
     common |= {"sampling": "greedy", "threads": threads(), "load_before": load_before, "load_after": load_average()}
     lanes: list[Lane] = []
     for at, (name, model, _) in enumerate(contenders):
-        parameter = next(model.parameters())
-        place = {"dtype": str(parameter.dtype).removeprefix("torch."), "device": parameter.device.type}
-        place |= {"clock": clock_for(parameter.device).name, "prompt_tokens": len(prompts[at])}
+        place = {"dtype": str(model.dtype).removeprefix("torch."), "device": model.device.type}
+        place |= {"clock": clock_for(model.device).name, "prompt_tokens": len(prompts[at])}
         first = lanes[0] if lanes else None
         lanes.append(make_lane(name, rounds.of(at), rounds.warmups[0][at], common | place, first, seed))
     return RaceResult(lanes)

@@ -50,15 +50,13 @@ def apply_bits_and_bytes(model: PreTrainedModel, layout: str) -> PreTrainedModel
 
 
 def _layers() -> dict:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            import bitsandbytes
-    except ImportError as error:
-        raise RequestError(f"{' and '.join(LAYOUTS)} need bitsandbytes: pip install bitsandbytes.") from error
-    # It tells for every product of every token that bf16 inputs become fp16 ones.
+    # It tells on import what it would rather have, and for every product of every token that bf16 inputs become fp16.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="bitsandbytes")
+    try:
+        import bitsandbytes
+    except ImportError as error:
+        raise RequestError(f"{' and '.join(LAYOUTS)} need bitsandbytes: pip install bitsandbytes.") from error
 
     def int8(weight: torch.Tensor, bias: nn.Parameter | None) -> nn.Module:
         rows, columns = weight.shape

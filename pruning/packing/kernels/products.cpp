@@ -157,10 +157,12 @@ Tensor linear(const Tensor& x, const Packed& matrix) {
   Matrix w = matrix->view();
   const optional<Tensor>& bias = matrix->bias;
   Tensor flat = x.reshape({-1, columns}).contiguous();
+  bool many = left_to_torch(w, flat);
+  if (many && !w.masks && w.type != INT8) return at::linear(x, matrix->values, bias);  // nothing to unpack
   auto shape = x.sizes().vec();
   shape.back() = rows;
   Tensor y = at::empty(shape, x.options());
-  if (left_to_torch(w, flat)) {
+  if (many) {
     Tensor rows_of_y = y.view({-1, rows});
     multiply_by_torch(w, flat, bias, rows_of_y);
     return y;
