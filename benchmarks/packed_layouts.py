@@ -5,7 +5,8 @@
 Pruned by Wanda. Layouts: as transformers runs it, ours in bf16 and int8, bitsandbytes' int8 and nf4. Perplexity by the
 protocol `gptq` on the embedded held-out text, or with --source on WikiText-2 test; its ratio is to the same model in
 the plain layout, over the same windows. Speed through `generate`, batch 1, all in memory together and in turns.
-Same text: of so many prompts, how many are written on exactly as the plain layout writes them, greedily.
+Same text: of so many prompts, how many are written on exactly as the plain layout writes them, greedily; in bf16, where
+logits are often equal to the last bit and another order of sums decides, and for our lossless layout also in fp32.
 Stores benchmarks/results/packed_layouts/results.json.
 """
 
@@ -40,14 +41,14 @@ LAYOUTS = (None, "auto", "int8", "int8:64", "bnb-int8", "bnb-nf4")
 DENSE, PLAIN = "dense", "plain"
 
 
-def variants(sparsity: float) -> dict:
+def variants(sparsity: float, layouts: tuple = LAYOUTS, dtype: str = "auto") -> dict:
     """By (model, layout), the loaded models; those of one row share what is the same."""
-    dense = load("embedded", device="cpu")
+    dense = load("embedded", device="cpu", dtype=dtype)
     pruned = copy.deepcopy(dense.model)
     prune(pruned, dense.tokenizer, PruningConfig("wanda", sparsity))
     found = {}
     for name, model in ((DENSE, dense.model), (f"pruned {sparsity:g}", pruned)):
-        for layout in LAYOUTS:
+        for layout in layouts:
             own = model if layout is None else in_layout(model, layout)
             found[name, layout or PLAIN] = dense._replace(model=own)
     return found
@@ -122,15 +123,18 @@ def main() -> None:
         same_texts(models, ids, options.prompts, options.tokens),
         speeds(models, ids, options.turns, options.tokens),
     )
+    wide = same_texts(variants(options.sparsity, (None, "auto"), "float32"), ids, options.prompts, options.tokens)
     results: dict[str, dict] = {}
     for (name, layout), loaded in models.items():
         key = (name, layout)
         row = rows[key] | timed[key] | {"bytes": parameter_bytes(loaded.model), "same_texts": texts[key]}
+        row |= {"same_texts_float32": wide[key]} if key in wide else {}
         results.setdefault(name, {})[layout] = row
         print(
             f"{name:11} {layout:9} {format_bytes(row['bytes']):>9}  {row['speed']['median']:6.1f} tokens/s  "
             f"perplexity {row['perplexity']['value']:.2f}, {row['ratio']['value']:.4f} of plain  "
             f"{row['same_texts']} of {options.prompts} texts the same"
+            + (f", {wide[key]} in fp32" if key in wide else "")
         )
     document = {
         "schema_version": 1,

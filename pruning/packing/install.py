@@ -15,6 +15,7 @@ from pruning.packing import masks
 from pruning.packing.embedding import PackedEmbedding
 from pruning.packing.format import Format
 from pruning.packing.fused import fuse, unfuse
+from pruning.packing.kernels import kernels
 from pruning.packing.linear import PackedLinear
 from pruning.packing.storage import CannotPack, encode
 from pruning.roles import Projection, find_anatomy
@@ -90,6 +91,8 @@ def pack(
 
     save_as_packed(model)
     fuse(model)
+    if model.device.type == "cpu":
+        kernels()  # compiled now, if need be, rather than in the middle of the first answer
     report(1.0, "Packed")
     kept_back = tuple(f"{name} (experts in one parameter)" for name in sorted(left))
     return Packing(format, before, after, done, kept_back, signed)

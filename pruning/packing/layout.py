@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING
 
+from models.errors import RequestError
 from pruning.packing.bits_and_bytes import LAYOUTS, apply_bits_and_bytes
 from pruning.packing.format import Format
 
@@ -17,8 +18,12 @@ if TYPE_CHECKING:
 
 def check_layout(layout: str) -> None:
     """Raises RequestError unless `layout` is a packed format or one of bitsandbytes."""
-    if layout not in LAYOUTS:
+    if layout in LAYOUTS:
+        return
+    try:
         Format.parse(layout)
+    except RequestError as error:
+        raise RequestError(f"{error} {' and '.join(LAYOUTS)} are bitsandbytes'.") from None
 
 
 def apply_layout(model: PreTrainedModel, layout: str) -> PreTrainedModel:
