@@ -2,8 +2,9 @@
 
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from html import escape
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from models.errors import Cancelled
 from ui.engine import PLAIN, Engine
@@ -49,7 +50,8 @@ def run_race(
         yield note(words("race_stopped")), words("race_stopped")
 
 
-class Raced(NamedTuple):
+@dataclass(frozen=True)
+class Raced:
     """A race that was run: its result, how the pruned model is stored, and why rows are missing."""
 
     result: "RaceResult"

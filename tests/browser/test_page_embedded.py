@@ -60,6 +60,11 @@ def test_the_whole_idea_on_the_embedded_model(visit, address, shoot, look, reque
     for pane in panes(page, "answer"):
         expect(pane.locator(".badge")).to_have_text(re.compile("ended the answer|ended the text|reached"), timeout=WAIT)
     shoot(page, f"{name}-3-answered")
+
+    page.locator("button[role=tab][data-tab-id=generate]").click()
+    page.locator("#generate-fair-race").click()
+    expect(page.locator(".race tbody tr")).to_have_count(4, timeout=WAIT)
+    shoot(page, f"{name}-4-raced")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "the page scrolls sideways"
 
 
