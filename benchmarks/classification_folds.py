@@ -18,6 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.command import command_line
 from evals.environment import environment
 from models.files import sha256, write_json
 from models.progress import terminal_bar
@@ -61,7 +62,7 @@ def main() -> None:
     }
     document = {
         "schema_version": 1,
-        "command": " ".join(sys.argv),
+        "command": command_line(),
         "environment": environment(),
         "protocol": {
             "sentences": len({review.text for review in reviews}),

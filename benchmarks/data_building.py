@@ -22,6 +22,7 @@ import psutil
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.command import command_line
 from evals.environment import environment
 from models.files import read_json, write_json
 from training.documents import read_documents
@@ -101,7 +102,7 @@ def main() -> None:
             results[f"{share:g}"] = {"bytes": size, "bytes_per_second": size / figures["seconds"]} | figures
     document = {
         "schema_version": 1,
-        "command": " ".join(sys.argv),
+        "command": command_line(),
         "environment": environment(),
         "protocol": {"workers": options.workers, "file": WIKIPEDIA, "vocabulary": 4096, "memory": "proportional set"},
         "results": results,

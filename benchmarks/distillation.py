@@ -25,6 +25,7 @@ import torch
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.command import command_line
 from evals import statistics
 from evals.data import Text
 from evals.environment import environment
@@ -129,7 +130,7 @@ def main() -> None:
     }
     document = {
         "schema_version": 1,
-        "command": " ".join(sys.argv),
+        "command": command_line(),
         "environment": environment(),
         "protocol": {
             "teacher": "embedded",

@@ -27,6 +27,7 @@ from torch.nn.functional import linear
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.command import command_line
 from evals import statistics
 from evals.environment import environment
 from models.files import write_json
@@ -165,7 +166,7 @@ def main() -> None:
     facts = {"inputs": options.inputs, "repeats": options.repeats, "flushed_bytes": FLUSHED, "dtype": "bfloat16"}
     document = {
         "schema_version": 1,
-        "command": " ".join(sys.argv),
+        "command": command_line(),
         "environment": environment() | {"triton": triton.__version__},
         "protocol": facts,
         "bandwidth": {"bytes_per_second": fastest, "copied_bytes": COPIED},

@@ -14,6 +14,7 @@ Stores benchmarks/results/packed_decode/results.json.
 
 import argparse
 import json
+import signal
 import subprocess
 import sys
 import tempfile
@@ -31,6 +32,7 @@ import torch
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.command import command_line
 from evals import statistics
 from evals.environment import environment
 from models.files import write_json
@@ -127,11 +129,15 @@ def openvino(python: str | None, model, options: argparse.Namespace) -> Iterator
             told = json.loads(next(lines))
 
             def ask() -> tuple[float, float]:
+                process.send_signal(signal.SIGCONT)
                 process.stdin.write("\n")
                 process.stdin.flush()
-                return json.loads(next(lines))
+                answer = json.loads(next(lines))
+                process.send_signal(signal.SIGSTOP)  # its threads spin for a while, in the time of whoever is next
+                return answer
 
             yield {"OpenVINO int8": (ask, told["bytes"], told["versions"])}
+            process.send_signal(signal.SIGCONT)
             process.stdin.close()
 
 
@@ -199,7 +205,7 @@ def main() -> None:
             )
     document = {
         "schema_version": 1,
-        "command": " ".join(sys.argv),
+        "command": command_line(),
         "environment": environment(),
         "protocol": {"kernels": state(), "threads": options.threads, "turns": options.turns, "prompt_tokens": options.prompt,
                      "new_tokens": options.tokens},

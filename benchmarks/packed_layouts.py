@@ -22,6 +22,7 @@ import torch
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.command import command_line
 from benchmarks.packed_decode import generate
 from evals import statistics
 from evals.data import Text, load_text
@@ -138,7 +139,7 @@ def main() -> None:
         )
     document = {
         "schema_version": 1,
-        "command": " ".join(sys.argv),
+        "command": command_line(),
         "environment": environment(),
         "protocol": {
             "kernels": state(), "text": text.id, "perplexity": "gptq", "turns": options.turns, "tokens": options.tokens,

@@ -23,6 +23,7 @@ import torch
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.command import command_line
 from benchmarks.packed_decode import SHAPES, packed, random_model
 from evals import statistics
 from evals.cost.memory import disk_bytes
@@ -118,7 +119,7 @@ def main() -> None:
         )
     document = {
         "schema_version": 1,
-        "command": " ".join(sys.argv),
+        "command": command_line(),
         "environment": environment(),
         "protocol": {"shape": options.shape, "sparsity": options.sparsity, "repeats": options.repeats},
         "results": found,

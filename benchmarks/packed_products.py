@@ -25,6 +25,7 @@ from torch.nn import functional
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.command import command_line
 from evals import statistics
 from evals.environment import environment
 from models.files import write_json
@@ -148,7 +149,7 @@ def main() -> None:
             print(f"  {name:16} {ratios[TORCH]:5.2f} x torch  {ratios[DENSE]:5.2f} x dense   {each}", flush=True)
     document = {
         "schema_version": 1,
-        "command": " ".join(sys.argv),
+        "command": command_line(),
         "environment": environment(),
         "protocol": {"kernels": used, "threads": options.threads, "turns": options.turns, "cold_bytes": COLD},
         "results": results,

@@ -31,9 +31,10 @@ BLOCKS = {
     for function in (
         embedded.embedded_classes, embedded.embedded_grammar, embedded.embedded_making, embedded.embedded_quality,
         embedded.embedded_samples, embedded.embedded_shape, harness.harness_parity, harness.interval_coverage, harness.perplexity_speed,
-        packed.packed_decode, packed.packed_prefill, packed.packed_products, page.startup, page.streaming, pruned.one_shot, pruned.pruning_cost, pruned.resume_kills, pruned.solvers,
+        packed.packed_decode, packed.packed_layouts, packed.packed_loading, packed.packed_prefill, packed.packed_products,
+        page.startup, page.streaming, pruned.one_shot, pruned.pruning_cost, pruned.resume_kills, pruned.solvers,
         registered.methods, registered.metrics, registered.tasks, trained.classification_folds, trained.data_building,
-        trained.distillation, trained.training_speed,
+        trained.distillation, trained.trainer, trained.training_speed,
     )
 }  # fmt: skip
 

@@ -24,6 +24,7 @@ from transformers import Trainer, TrainingArguments
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.command import command_line
 from evals import statistics
 from evals.environment import environment
 from models.files import write_json
@@ -117,7 +118,7 @@ def main() -> None:
         }  # fmt: skip
     document = {
         "schema_version": 1,
-        "command": " ".join(sys.argv),
+        "command": command_line(),
         "environment": environment(),
         "protocol": {"steps": options.steps, "rounds": options.rounds, "rates": RATES, "training": asdict(config)},
         "results": results,

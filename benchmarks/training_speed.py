@@ -31,6 +31,7 @@ from torch.profiler import ProfilerActivity, profile
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.command import command_line
 from evals import statistics
 from evals.environment import environment
 from models import load
@@ -169,7 +170,7 @@ def main() -> None:
     }
     document = {
         "schema_version": 1,
-        "command": " ".join(sys.argv),
+        "command": command_line(),
         "environment": environment(),
         "protocol": {name: getattr(options, name) for name in ("shape", "batch", "length", "steps", "threads")},
         "results": results,

@@ -56,9 +56,10 @@ class Settings:
 
 @dataclass(frozen=True)
 class Change:
-    """What pruning changed, dense first: parameters, non-zero parameters, bytes in memory, perplexity.
+    """What pruning changed, dense first: parameters, non-zero parameters, bytes in memory, perplexity, decode rate.
 
-    `perplexity_ratio` is pruned over dense on the same windows. `note` is the pruner's own sentence (English).
+    `perplexity_ratio` is pruned over dense on the same windows, `speedup` how many times as fast it decodes, timed in
+    turns. `note` is the pruner's own sentence (English).
     """
 
     parameters: tuple[int, int]
@@ -66,6 +67,8 @@ class Change:
     bytes: tuple[int, int]
     perplexity: tuple[Measurement, Measurement]
     perplexity_ratio: Measurement
+    speed: tuple[Measurement, Measurement]
+    speedup: Measurement
     saves_memory: bool
     saves_time: bool
     note: str

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 
 WINDOWS = 12  # of the small text: enough for the paired ratio, and soon there
+SPEED = dict(prompt_tokens=16, new_tokens=16, repeats=5)  # of the short race; the fair race is for more
 
 
 class Figures:
@@ -24,11 +25,12 @@ class Figures:
     def change(
         self, dense: Loaded, pruned: Loaded, report: "PruningReport | None", progress: Progress | None = None
     ) -> Change:
-        """Counts both models and scores both on the same windows of the small text (0 to 1 of `progress`).
+        """Counts both models, scores both on the same windows of the small text and times both (0 to 1 of `progress`).
 
         `report` is the pruner's own, which knows best what was saved; None for a model that was pruned elsewhere.
         """
         from evals.cost.memory import measure
+        from evals.cost.speed import race
         from evals.perplexity import compare, score, summarise
         from evals.texts import prose
 
@@ -36,9 +38,11 @@ class Figures:
         key = f"{dense.description.id} {dense.description.revision}"
         before = self._scored.get(key)
         if before is None:
-            before = score(dense, prose(), most=WINDOWS, progress=part(shown, 0.0, 0.5))
+            before = score(dense, prose(), most=WINDOWS, progress=part(shown, 0.0, 0.4))
             self._scored.put(key, before)
-        after = score(pruned, prose(), most=WINDOWS, progress=part(shown, 0.5, 1.0))
+        after = score(pruned, prose(), most=WINDOWS, progress=part(shown, 0.4, 0.8))
+        contenders = [(name, each.model, each.tokenizer) for name, each in (("dense", dense), ("pruned", pruned))]
+        lanes = race(contenders, prose(), progress=part(shown, 0.8, 1.0), **SPEED).lanes
         footprints = (measure(dense.model), measure(pruned.model))
         parameters, nonzero, sizes = (
             tuple(getattr(footprint, name) for footprint in footprints)
@@ -50,6 +54,8 @@ class Figures:
             bytes=sizes,
             perplexity=(summarise(before)[0], summarise(after)[0]),
             perplexity_ratio=next(m for m in compare(before, after) if m.metric == "perplexity_ratio"),
+            speed=(lanes[0].decode_rate, lanes[1].decode_rate),
+            speedup=lanes[1].speedups["decode_speedup"],
             saves_memory=report.saves_memory if report else sizes[1] < sizes[0],
             saves_time=report.saves_time if report else parameters[1] < parameters[0],
             note=report.note if report else "",

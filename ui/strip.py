@@ -20,7 +20,8 @@ def strip(twin: Twin | None, model: str, engine: Engine, words: Words) -> str:
         _count_fact("parameters", change.parameters, format_count, words)
         + _count_fact("nonzero", change.nonzero, format_count, words)
         + _count_fact("bytes", change.bytes, format_bytes, words)
-        + _perplexity_fact(change, words)
+        + _measured_fact("perplexity", "perplexity_help", change.perplexity, change.perplexity_ratio, words)
+        + _measured_fact("speed", "speed_help", change.speed, change.speedup, words)
     )
     return frame(
         f"<dl>{facts}</dl>{note(sentence(change, words))}",
@@ -72,18 +73,19 @@ def _count_fact(name: str, values: tuple[int, int], form, words: Words) -> str:
     return _fact(words(name), form(before), form(after), remark)
 
 
-def _perplexity_fact(change: Change, words: Words) -> str:
-    before, after = change.perplexity
-    ratio = change.perplexity_ratio
+def _measured_fact(
+    name: str, help: str, pair: tuple[Measurement, Measurement], ratio: Measurement, words: Words
+) -> str:
+    before, after = pair
     remark = words("times_dense", ratio=number(ratio.value), interval=_ends(ratio, words))
     if ratio.interval is not None and ratio.interval[0] <= 1 <= ratio.interval[1]:
         remark += f", {words('within_noise')}"
     helps = (
-        words("perplexity_help"),
+        words(help),
         words("interval", ends=_ends(before, words)),
         words("interval", ends=_ends(after, words)),
     )
-    return _fact(words("perplexity"), number(before.value), number(after.value), remark, *helps)
+    return _fact(words(name), number(before.value), number(after.value), remark, *helps)
 
 
 def _fact(

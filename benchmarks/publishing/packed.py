@@ -5,6 +5,10 @@ from benchmarks.publishing.text import spread, table, where
 from models.units import format_bytes
 
 NAMES = {"torch bf16": "torch's bf16 linear", "dense": "our layout, dense bf16", "dense int8": "our layout, dense int8"}
+LAYOUTS = {
+    "plain": "as transformers runs it", "auto": "packed", "int8": "packed, int8",
+    "int8:64": "packed, int8, a scale for 64", "bnb-int8": "bitsandbytes int8", "bnb-nf4": "bitsandbytes nf4",
+}  # fmt: skip
 MANY = ("16", "64", "256", "512")  # rows of inputs, as in prefill
 TRANSFORMERS, DENSE = "transformers bf16", "dense"
 
@@ -68,8 +72,58 @@ def packed_decode() -> str:
         "times our dense",
         "of the bound",
     ]
+    told = [f"{name} {number}" for results in document["results"].values() for versions in results["versions"].values()
+            for name, number in versions.items()]  # fmt: skip
     about = (
+        f"{', '.join(dict.fromkeys(told))}{'. ' * bool(told)}"
         f"Greedy, batch 1, {document['protocol']['prompt_tokens']} prompt tokens, {document['protocol']['new_tokens']} new "
         f"ones, medians of {document['protocol']['turns']} turns; random weights with random zeros."
+    )
+    return f"{table(headers, rows)}\n\n{about} {where(document)}"
+
+
+def packed_loading() -> str:
+    """What a model takes on disk, in memory and while it is loaded, dense and packed."""
+    document = stored.document("packed_loading")
+    rows = []
+    for name, found in document["results"].items():
+        sizes = (format_bytes(found[key]) for key in ("bytes_on_disk", "bytes_in_memory", "peak_bytes"))
+        share = f"{found['projections']:.3f}" if "projections" in found else "1"
+        rows.append([name, *sizes, f"{found['seconds']['median']:.1f} s", share])
+    headers = ["folder", "on disk", "in memory", "peak while loading", "load time", "projections, of bf16"]
+    largest = format_bytes(document["results"]["packed"]["largest_matrix"])
+    about = (
+        f"Shape {document['protocol']['shape']}, half of the weights zero, {document['protocol']['repeats']} fresh processes "
+        f"each. The peak is above what the process held before; the largest matrix of `packed`, its head, has {largest}."
+    )
+    return f"{table(headers, rows)}\n\n{about} {where(document)}"
+
+
+def packed_layouts() -> str:
+    """The embedded model, dense and pruned, in our layouts and in bitsandbytes'."""
+    document = stored.document("packed_layouts")
+    protocol = document["protocol"]
+    rows = []
+    for model, layouts in document["results"].items():
+        for layout, found in layouts.items():
+            speed = f"{found['speed']['median']:.0f}"
+            texts = str(found["same_texts"])
+            texts += f" ({found['same_texts_float32']} in fp32)" if "same_texts_float32" in found else ""
+            rows.append(
+                [
+                    model,
+                    LAYOUTS[layout],
+                    format_bytes(found["bytes"]),
+                    speed,
+                    spread(found["times"], ".2f"),
+                    f"{found['perplexity']['value']:.2f}",
+                    spread(found["ratio"], ".4f"),
+                    texts,
+                ]
+            )
+    headers = ["model", "layout", "bytes", "tokens/s", "times dense", "perplexity", "of plain", "same texts"]
+    about = (
+        f"Perplexity on {protocol['text']}; of plain: of the same model as transformers runs it. Same texts: of "
+        f"{protocol['prompts']} prompts, written on greedily for {protocol['tokens']} tokens as the plain model does."
     )
     return f"{table(headers, rows)}\n\n{about} {where(document)}"

@@ -64,6 +64,19 @@ def distillation() -> str:
     return f"{table(headers, rows)}\n\n{about} {where(document)}"
 
 
+def trainer() -> str:
+    """Fine-tuning by transformers' Trainer and by our loop, on the same windows."""
+    document = stored.document("trainer")
+    rows = []
+    for name, found in document["results"].items():
+        times = _rate(found, "speed_over_trainer", "speed_over_trainer_interval")
+        seconds = sorted(found["seconds_per_step"])[len(found["seconds_per_step"]) // 2]
+        rows.append([name, f"{seconds:.2f} s", spread(times, ".2f"), f"{found['loss']:.3f}"])
+    about = f"{document['protocol']['steps']} steps, {document['protocol']['rounds']} rounds in turns."
+    headers = ["loop", "a step", "times as fast as Trainer", "loss on held-out windows"]
+    return f"{table(headers, rows)}\n\n{about} {where(document)}"
+
+
 def classification_folds() -> str:
     """Accuracy of each classifier over the folds, and how far they are apart."""
     document = stored.document("classification_folds")

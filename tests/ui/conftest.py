@@ -53,7 +53,10 @@ def fake_engine(tiny_model, tiny_tokenizer):
             key = f"{model} {settings.method} {settings.sparsity:g} {settings.pattern}"
             before, after = Measurement("perplexity", 10.0, interval=(9.0, 11.0)), Measurement("perplexity", 12.0)
             ratio = Measurement("perplexity_ratio", 1.2, "times", (1.1, 1.3))
-            change = Change((100, 100), (100, 50), (400, 400), (before, after), ratio, False, False, self.note)
+            speed = tuple(Measurement("decode_rate", rate, "tokens/s", (rate - 1, rate + 1)) for rate in (50.0, 150.0))
+            speedup = Measurement("decode_speedup", 3.0, "times", (2.9, 3.1))
+            counts = (100, 100), (100, 50), (400, 400)
+            change = Change(*counts, (before, after), ratio, speed, speedup, False, False, self.note)
             loaded = self.loaded._replace(model=network)
             self.made[key] = Twin(key, model, settings, loaded, change)
             return self.made[key]

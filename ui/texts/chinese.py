@@ -24,6 +24,8 @@ CHINESE = {
     "bytes": "内存字节",
     "perplexity": "小段文本上的困惑度",
     "perplexity_help": "模型对下一个词的不确定程度，在为本页编写的文本上测得；越低越好。",
+    "speed": "解码，词元/秒",
+    "speed_help": "首词元之后每秒的词元数，两个模型轮流计时，各五次；更多请点击“公平竞速”。",
     "unchanged": "不变",
     "interval": "95 % 区间 {ends}",
     "range": "{low} 至 {high}",

@@ -28,6 +28,8 @@ ENGLISH = {
     "bytes": "Bytes in memory",
     "perplexity": "Perplexity on a small text",
     "perplexity_help": "How unsure the model is of the next word, on a text written for this page; lower is better.",
+    "speed": "Decoding, tokens/s",
+    "speed_help": "Tokens a second after the first, both models in turns, five times; press Fair race for more.",
     "unchanged": "unchanged",
     "interval": "95 % interval {ends}",
     "range": "{low} to {high}",
