@@ -29,7 +29,7 @@ ENGLISH = {
     "perplexity": "Perplexity on a small text",
     "perplexity_help": "How unsure the model is of the next word, on a text written for this page; lower is better.",
     "speed": "Decoding, tokens/s",
-    "speed_help": "Tokens a second after the first, both models in turns, five times; press Fair race for more.",
+    "speed_help": "Tokens a second after the first, both models in turns, five times; Fair race tells more, and what the kernels give without any pruning.",
     "unchanged": "unchanged",
     "interval": "95 % interval {ends}",
     "range": "{low} to {high}",
