@@ -8,7 +8,8 @@ same weights in our dense layout, with random zeros packed, in int8, and both; b
 installed; OpenVINO's int8 if a PYTHON that has optimum-intel is named (see openvino_rival.py). Random weights are as fast
 as trained ones and say nothing of quality. All are in memory together and take turns; every turn is one generation of a
 batch of one.
-Beside each stands its bound: the bytes that a token reads over the rate at which memory can be read.
+Our layouts lie in huge pages, as packed models do; the others as their libraries allocate them. Beside each stands its
+bound: the bytes that a token reads over the rate at which memory can be read.
 Stores benchmarks/results/packed_decode/results.json.
 """
 
@@ -40,6 +41,7 @@ from models.memory import parameter_bytes
 from models.quiet import quiet_transformers
 from pruning.packing.kernels import kernels, state
 from pruning.packing.layout import apply_layout
+from pruning.packing.pages import use_huge_pages
 from pruning.roles import find_anatomy
 
 OUT = Path(__file__).parent / "results" / "packed_decode" / "results.json"
@@ -68,8 +70,12 @@ def random_model(shape: str):
 
 
 def layouts(model, sparsities: list[float]) -> dict:
-    """By name, the model in every layout; the first two share its weights."""
-    found = {TRANSFORMERS: model, DENSE: packed(model, 0.0, "dense"), "dense int8": packed(model, 0.0, "dense:int8")}
+    """By name, the model in every layout. Ours lie in huge pages; transformers' weights as torch allocates them."""
+    found = {
+        TRANSFORMERS: deepcopy(model),
+        DENSE: packed(model, 0.0, "dense"),
+        "dense int8": packed(model, 0.0, "dense:int8"),
+    }
     if find_spec("bitsandbytes"):
         found |= {f"bitsandbytes {name}": packed(model, 0.0, f"bnb-{name}") for name in ("int8", "nf4")}
     for sparsity in sparsities:
@@ -145,6 +151,7 @@ def take_turns(models: dict, rivals: dict, options: argparse.Namespace) -> dict:
     """Decode rates of every model and rival, turn by turn, with the ratios to the first two."""
     ids = torch.randint(0, 1000, (1, options.prompt))
     reading = torch.arange(1 << 25)
+    use_huge_pages([reading])
     runs = {name: partial(generate, model, ids, options.tokens) for name, model in models.items()}
     runs |= {name: ask for name, (ask, _, _) in rivals.items()}
     sizes = {name: parameter_bytes(model) for name, model in models.items()}

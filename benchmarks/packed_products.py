@@ -3,7 +3,8 @@
     python benchmarks/packed_products.py [--rows 1 2 4 8 16 64 256 512] [--sparsities 0.5 0.7 0.9] [--shapes 8192x2048 ...]
                                          [--turns 15] [--threads 2] [--kernels avx512|avx2|plain] [--out FILE]
 
-The matrices are those of Llama-3.2-1B, random, with random zeros. Every contender has copies of its matrix that together
+The matrices are those of Llama-3.2-1B, random, with random zeros, all in huge pages where the system has them, as packed
+models are; torch's once more in ordinary ones, as models of transformers are. Every contender has copies of its matrix that together
 are far larger than the last cache, and a turn goes through all of them once, as a forward pass goes through layers: each
 weight comes from memory. The contenders take turns; ratios are of medians with bootstrap intervals, and their geometric
 mean is over the shapes. The bound is bytes over the rate at which this machine reads memory, measured in the same turns.
@@ -33,12 +34,13 @@ from pruning.packing.format import Format
 from pruning.packing.kernels import kernels
 from pruning.packing.kernels.library import use
 from pruning.packing.linear import PackedLinear
+from pruning.packing.pages import use_huge_pages
 from pruning.packing.storage import encode
 
 OUT = Path(__file__).parent / "results" / "packed_products" / "results.json"
 SHAPES = ("8192x2048", "2048x8192", "2048x2048")  # outputs by inputs
 COLD = 192 << 20  # bytes that a contender's copies take at least
-TORCH, DENSE = "torch bf16", "dense"
+TORCH, DENSE, ORDINARY = "torch bf16", "dense", "torch bf16, ordinary pages"
 Call = Callable[[torch.Tensor], torch.Tensor]
 
 
@@ -51,12 +53,16 @@ def contenders(rows: int, columns: int, sparsities: list[float]) -> dict[str, tu
         formats[f"packed {sparsity:g}"] = (sparsity, "bitmask")
         formats[f"packed int8 {sparsity:g}"] = (sparsity, "bitmask:int8")
     dense = weight.to(torch.bfloat16)
-    found = {TORCH: ([torch_linear(copy) for copy in copies(dense)], dense.nbytes)}
+    held = {TORCH: copies(dense), ORDINARY: copies(dense)}
+    use_huge_pages(held[TORCH])
+    found = {name: ([torch_linear(copy) for copy in each], dense.nbytes) for name, each in held.items()}
     for name, (sparsity, format) in formats.items():
         sparse = torch.where(keep >= sparsity, weight, 0).to(torch.bfloat16)
         layer = PackedLinear(encode(sparse, Format.parse(format)))
         size = layer.storage.bytes
-        found[name] = ([layer, *(deepcopy(layer) for _ in range(COLD // size))], size)
+        layers = [layer, *(deepcopy(layer) for _ in range(COLD // size))]
+        use_huge_pages(tensor for each in layers for tensor in (*each.parameters(), *each.buffers()))
+        found[name] = (layers, size)
     return found
 
 
@@ -74,6 +80,7 @@ def torch_linear(weight: torch.Tensor) -> Call:
 def take_turns(calls: dict[str, tuple[list[Call], int]], x: torch.Tensor, turns: int) -> dict[str, dict]:
     """Seconds of one product of every contender, turn by turn, and bytes read in a second."""
     reading = torch.arange(COLD // 8)
+    use_huge_pages([reading])
     seconds: dict[str, list[float]] = {name: [] for name in calls} | {"reading": []}
     for turn in range(-1, turns):
         for name, (layers, _) in calls.items():

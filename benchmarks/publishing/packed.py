@@ -4,7 +4,10 @@ from benchmarks.publishing import stored
 from benchmarks.publishing.text import spread, table, where
 from models.units import format_bytes
 
-NAMES = {"torch bf16": "torch's bf16 linear", "dense": "our layout, dense bf16", "dense int8": "our layout, dense int8"}
+NAMES = {
+    "torch bf16": "torch's bf16 linear", "torch bf16, ordinary pages": "the same in ordinary pages",
+    "dense": "our layout, dense bf16", "dense int8": "our layout, dense int8",
+}  # fmt: skip
 LAYOUTS = {
     "plain": "as transformers runs it", "auto": "packed", "int8": "packed, int8",
     "int8:64": "packed, int8, a scale for 64", "bnb-int8": "bitsandbytes int8", "bnb-nf4": "bitsandbytes nf4",

@@ -23,6 +23,7 @@ from pruning.packing.fused import fuse
 from pruning.packing.install import replace
 from pruning.packing.kernels import kernels
 from pruning.packing.linear import PackedLinear
+from pruning.packing.pages import use_huge_pages, want_huge_pages
 from pruning.packing.storage import Storage, check
 from pruning.record import RECORD
 
@@ -139,6 +140,7 @@ def load_packed(source: ModelSource, device: torch.device, dtype: torch.dtype | 
     fuse(model)
     if device.type == "cpu":
         kernels()  # compiled now, if need be, rather than in the middle of the first answer
+        use_huge_pages((*model.parameters(), *model.buffers()))
     model = model.to(device)
     return (model if dtype is None else model.to(dtype)).eval()
 
@@ -271,6 +273,7 @@ def _layer(name: str, matrix: dict, tensor: Callable[[str], nn.Parameter]) -> Pa
 def _read(header: TensorHeader) -> torch.Tensor:
     """One tensor in memory of its own: a mapped file would count twice while it is copied, and lies unaligned."""
     memory = torch.empty(header.bytes, dtype=torch.uint8)
+    want_huge_pages(memory)
     with open(header.file, "rb", buffering=0) as file:
         file.seek(header.begin)
         view, done = memoryview(memory.numpy()), 0

@@ -17,6 +17,7 @@ from pruning.packing.format import Format
 from pruning.packing.fused import fuse, unfuse
 from pruning.packing.kernels import kernels
 from pruning.packing.linear import PackedLinear
+from pruning.packing.pages import use_huge_pages
 from pruning.packing.storage import CannotPack, encode
 from pruning.roles import Projection, find_anatomy
 
@@ -93,6 +94,7 @@ def pack(
     fuse(model)
     if model.device.type == "cpu":
         kernels()  # compiled now, if need be, rather than in the middle of the first answer
+        use_huge_pages((*model.parameters(), *model.buffers()))
     report(1.0, "Packed")
     kept_back = tuple(f"{name} (experts in one parameter)" for name in sorted(left))
     return Packing(format, before, after, done, kept_back, signed)

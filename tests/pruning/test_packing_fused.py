@@ -1,8 +1,11 @@
 """Blocks that write a token in two calls: the same numbers as the blocks they stand for, and never in the way."""
 
 import copy
+import gc
 import io
+import os
 import pickle
+import threading
 
 import pytest
 import torch
@@ -88,6 +91,44 @@ def test_a_block_that_does_something_of_its_own_stays_as_it_was(tiny_model):
 def test_other_blocks_are_not_touched(tiny_model, family):
     model = packed(tiny_model, family)
     assert not any(in_use(model)) and decoded(model).isfinite().all()
+
+
+@pytest.mark.parametrize("family", ["mistral", "qwen2"])
+def test_beyond_a_sliding_window_it_answers_as_before(tiny_model, family):
+    options = dict(sliding_window=5, use_sliding_window=True, max_window_layers=0)
+    model, dense = packed(tiny_model, family, **options), tiny_model(family, **options)
+    ids = PROMPT[:, :3]
+    wanted = dict(max_new_tokens=12, do_sample=False, pad_token_id=0, output_logits=True, return_dict_in_generate=True)
+    found, expected = (torch.stack(each.generate(ids, **wanted).logits) for each in (model, dense))
+    assert torch.allclose(found, expected, atol=2e-5) and all(in_use(model))
+
+
+def test_threads_that_write_at_once_do_not_disturb_each_other(tiny_model):
+    model = packed(tiny_model, "llama")
+    expected, found = decoded(model, 8), [None] * 4
+
+    def write(at: int) -> None:
+        found[at] = decoded(model, 8)
+
+    threads = [threading.Thread(target=write, args=(at,)) for at in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(torch.equal(each, expected) for each in found)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@pytest.mark.filterwarnings("ignore:.*fork.*")
+def test_a_forked_process_writes_with_it(tiny_model):
+    model = packed(tiny_model, "llama")
+    expected = decoded(model)
+    gc.collect()
+    child = os.fork()
+    if child == 0:
+        torch.set_num_threads(1)  # as torch's own data loading workers do: a pool of threads is not forked
+        os._exit(0 if torch.equal(decoded(model), expected) else 3)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def test_one_thread_and_two_give_the_same_bits(tiny_model):
