@@ -128,7 +128,8 @@ void multiply(const Matrix& w, const Tensor& x, const float* bias, Tensor& y) {
 
 // Whether so many rows are better left to torch's own product, with the weights unpacked some at a time.
 bool left_to_torch(const Matrix& w, const Tensor& x) {
-  if (!kernels_in_use().unpack || x.size(0) < TORCH_FROM) return false;
+  bool packed = w.masks || w.type == INT8;
+  if (!kernels_in_use().unpack || x.size(0) < (packed ? TORCH_FROM : TORCH_FROM / 2)) return false;
   if (w.type == INT8) return x.scalar_type() == at::kBFloat16 || x.scalar_type() == at::kFloat;
   return x.scalar_type() == (w.type == BF16 ? at::kBFloat16 : at::kFloat) && w.type != FP16;
 }
