@@ -75,12 +75,19 @@ def packed_decode() -> str:
         "times our dense",
         "of the bound",
     ]
+    rates = [
+        found["bytes_per_second"] / 1e9
+        for results in document["results"].values()
+        for found in results["models"].values()
+    ]
     told = [f"{name} {number}" for results in document["results"].values() for versions in results["versions"].values()
             for name, number in versions.items()]  # fmt: skip
     about = (
         f"{', '.join(dict.fromkeys(told))}{'. ' * bool(told)}"
         f"Greedy, batch 1, {document['protocol']['prompt_tokens']} prompt tokens, {document['protocol']['new_tokens']} new "
-        f"ones, medians of {document['protocol']['turns']} turns; random weights with random zeros."
+        f"ones, medians of {document['protocol']['turns']} turns; random weights with random zeros. The bound is bytes over the "
+        f"rate at which each model's own memory was read in the same turns, {min(rates):.0f} to {max(rates):.0f} GB/s: in a "
+        "virtual machine some of the memory is slower than the rest, which moves the ratios as well."
     )
     return f"{table(headers, rows)}\n\n{about} {where(document)}"
 
@@ -97,7 +104,8 @@ def packed_loading() -> str:
     largest = format_bytes(document["results"]["packed"]["largest_matrix"])
     about = (
         f"Shape {document['protocol']['shape']}, half of the weights zero, {document['protocol']['repeats']} fresh processes "
-        f"each. The peak is above what the process held before; the largest matrix of `packed`, its head, has {largest}."
+        f"each. The peak is above what the process held before; the largest matrix of `packed`, its head, has {largest}. "
+        "transformers maps the dense files and reads them when they are first used."
     )
     return f"{table(headers, rows)}\n\n{about} {where(document)}"
 
