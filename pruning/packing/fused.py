@@ -18,6 +18,7 @@ from torch import nn
 from torch.nn.modules import module as hooks
 
 from pruning.packing.kernels import kernels
+from pruning.packing.kernels.library import THREADS
 from pruning.packing.linear import PackedLinear
 from pruning.roles import NORMS, find_blocks, role_of
 
@@ -71,7 +72,8 @@ class FusedBlock(nn.Module):
         **options,
     ):
         """The block's output. Without a mask and for one token by the kernels: keys and values go through the cache."""
-        if attention_mask is None and hidden_states.shape[:2] == (1, 1) and not torch.is_grad_enabled():
+        one_token = attention_mask is None and hidden_states.shape[:2] == (1, 1)
+        if one_token and not torch.is_grad_enabled() and not torch.compiler.is_compiling():
             whole = self.fused.ready(self, hidden_states, position_embeddings, options)
             if whole is not None:
                 query, keys, values = whole.begin(hidden_states, *position_embeddings)
@@ -171,6 +173,7 @@ class Parts:
         head = self.attention.head_dim
         if (
             kernels() is None
+            or (not THREADS and torch.get_num_threads() > 1)  # one thread would do it all
             or x.dtype not in TOLERANCE
             or any(layer.dtype != x.dtype or not layer.values.is_cpu for layer in self.matrices)
             or any(tensor.dtype != x.dtype for tensor in tensors)
