@@ -80,6 +80,7 @@ STEPS = (
     Step("streaming.py", "--repeats 15", "streaming/results.json", 3),
     Step("harness_parity.py", "--source DATA", "harness_parity/results.json", 5),
     Step("perplexity_speed.py", "", "perplexity_speed/results.json", 2),
+    Step("packed_layouts.py", "", "packed_layouts/results.json", 3, "packed_decode.py"),
 )
 
 
