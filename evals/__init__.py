@@ -4,7 +4,6 @@ from evals import evaluate_models
 results = evaluate_models(["embedded", "pruned/"], out="report/")
 """
 
-import pruning  # noqa: F401 -- registers the readers of packed models
 from evals.measurement import Measurement
 
 __all__ = ["Measurement", "evaluate_models"]
