@@ -6,6 +6,7 @@ a copy on another. So results name the same things, whatever machine they come f
 
 import os
 from collections.abc import Iterable
+from itertools import chain, count
 from pathlib import Path
 
 from models.files import sha256
@@ -45,7 +46,9 @@ class Inputs:
         place = Path(os.path.abspath(Path(path).expanduser()))
         parts = place.parts[1:]
         names = ["--".join(parts[-length:]) for length in range(1, len(parts) + 1)]
-        free = (name for name in names if name not in TAKEN and self._places.get(name, place) == place)
-        name = next(free, f"-{names[-1] if names else ''}")
+        whole = names[-1] if names else ""
+        marked = ("-" * dashes + whole for dashes in count(1))  # where two paths are the same with `--` for `/`
+        free = (name for name in chain(names, marked) if name not in TAKEN)
+        name = next(name for name in free if self._places.get(name, place) == place)
         self._places[name] = place
         return name

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from evals.results import write_results
@@ -96,6 +96,7 @@ def test_inputs_are_named_by_what_tells_them_apart(tmp_path):
 PARTS = st.sampled_from(["a", "b", "a--b", "embedded"])
 
 
+@example(["b", "a/a--b", "a/b", "a--b"])
 @given(st.lists(st.lists(PARTS, min_size=1, max_size=3).map("/".join), max_size=6))
 def test_two_paths_never_share_a_name_and_none_lies_in_another(paths):
     inputs = Inputs()
