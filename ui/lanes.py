@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from models.errors import RequestError
 from models.memory import parameter_bytes, require
 from models.progress import Progress
-from ui.engine import PLAIN
+from ui.engine import PLAIN, Twin
 from ui.pair import Side
 from ui.texts import Words
 
@@ -42,6 +42,18 @@ def lanes_of(sides: list[Side], layout: str, progress: Progress) -> tuple[list["
     return sorted(lanes.values(), key=lambda lane: order.index(lane[0])), missing
 
 
+def layout_of(twin: Twin | None) -> str:
+    """How a twin is stored; one that was pruned elsewhere tells it by its layers."""
+    if twin is None:
+        return PLAIN
+    if twin.settings is not None:
+        return twin.settings.layout
+    from pruning.packing.install import packed_layers
+
+    layers = packed_layers(twin.loaded.model).values()
+    return PLAIN if not layers else "packed int8" if any(layer.format.int8 for layer in layers) else "packed"
+
+
 def row_name(row: str, layout: str, words: Words) -> str:
     """What a row is called."""
     if row != "pruned" or layout == PLAIN:
@@ -49,13 +61,16 @@ def row_name(row: str, layout: str, words: Words) -> str:
     return words(f"lane_{layout.replace(' ', '_')}")
 
 
-def gains(result: "RaceResult", words: Words) -> str:
-    """The sentence that splits the packed twin's gain: what the kernels give and what the zeros give beside it."""
+def gains(result: "RaceResult", layout: str, words: Words) -> str:
+    """The sentence that splits the packed twin's gain: what the kernels give and what the zeros give beside it.
+
+    layout: how the pruned side is stored. Empty where a row that it needs is missing.
+    """
     rates = {lane.name: lane.decode_rate.value for lane in result.lanes}
-    packed = rates.get("packed", rates["pruned"])
-    if "dense_layout" not in rates:
+    packed = "pruned" if layout == "packed" else "packed"
+    if not {"dense_layout", packed} <= rates.keys():
         return ""
-    kernels, zeros = rates["dense_layout"] / rates["dense"], packed / rates["dense_layout"]
+    kernels, zeros = rates["dense_layout"] / rates["dense"], rates[packed] / rates["dense_layout"]
     return words("race_gains", kernels=f"{kernels:.2f}", zeros=f"{zeros:.2f}")
 
 

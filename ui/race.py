@@ -7,9 +7,9 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from models.errors import Cancelled
-from ui.engine import PLAIN, Engine
+from ui.engine import Engine
 from ui.html import note, number, progress_bar
-from ui.lanes import gains, lanes_of, row_name
+from ui.lanes import gains, lanes_of, layout_of, row_name
 from ui.pair import sides_of
 from ui.texts import Words
 from ui.visitors import Visit
@@ -26,8 +26,7 @@ def run_race(
     from evals.cost.speed import race
 
     def work(publish) -> None:
-        twin = engine.twin(visit.twin)
-        layout = twin.settings.layout if twin and twin.settings else PLAIN
+        layout = layout_of(engine.twin(visit.twin))
 
         def report(share: float, row: str) -> None:
             if stop.is_set():
@@ -70,7 +69,7 @@ def table(raced: Raced, new_tokens: int, repeats: int, words: Words) -> str:
         + f"<td>{_cell(lane.speedups['decode_speedup'], 1, words) if lane.speedups else ''}</td></tr>"
         for lane in raced.result.lanes
     )
-    said = [verdict(raced.result, words), gains(raced.result, words), *raced.missing]
+    said = [verdict(raced.result, words), gains(raced.result, raced.layout, words), *raced.missing]
     return (
         f'<section class="race"><h3>{escape(words("race_title", n=repeats, tokens=new_tokens))}</h3>'
         f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"

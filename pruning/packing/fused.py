@@ -1,6 +1,6 @@
 """Decoder blocks of the Llama kind that write a token in two calls of the compiled kernels.
 
-At one token a second thousands of small operators take as long as the matrices of a small model do. `fuse` changes the
+One token after another, the thousand small operators around a small model's matrices take longer than these. `fuse` changes the
 class of each block that has the parts it knows to one that computes a single token by `kernels/block.cpp`, and
 everything else as before. Before the first such token a block is held against the one it stands for, on random numbers:
 where they differ, as for a family that adds something of its own, it stays as it was.
@@ -123,7 +123,7 @@ class Parts:
                 matrices[role_of(name)] = module
             elif last in NORMS and hasattr(module, "weight") and _epsilon(module) is not None:
                 norms[NORMS[last]] = module
-            elif hasattr(module, "scaling") and hasattr(module, "layer_idx") and hasattr(module, "head_dim"):
+            elif all(hasattr(module, name) for name in ("config", "scaling", "layer_idx", "head_dim")):
                 attention = module
             elif not isinstance(module, nn.SiLU) and any(True for _ in module.parameters(recurse=False)):
                 return None

@@ -1,9 +1,7 @@
 """Blocks that write a token in two calls: the same numbers as the blocks they stand for, and never in the way."""
 
 import copy
-import gc
 import io
-import os
 import pickle
 import threading
 
@@ -15,6 +13,7 @@ from pruning.packing.format import Format
 from pruning.packing.fused import FusedBlock, fuse, unfuse
 from pruning.packing.install import pack, unpack
 from pruning.packing.kernels import library
+from tests.pruning.forking import holds_in_a_fork, needs_fork
 
 FUSED = ["llama", "mistral", "qwen2", "qwen3"]
 PROMPT = torch.tensor([[5, 9, 2, 77, 31, 8, 200, 14]])
@@ -118,17 +117,12 @@ def test_threads_that_write_at_once_do_not_disturb_each_other(tiny_model):
     assert all(torch.equal(each, expected) for each in found)
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@needs_fork
 @pytest.mark.filterwarnings("ignore:.*fork.*")
 def test_a_forked_process_writes_with_it(tiny_model):
     model = packed(tiny_model, "llama")
     expected = decoded(model)
-    gc.collect()
-    child = os.fork()
-    if child == 0:
-        torch.set_num_threads(1)  # as torch's own data loading workers do: a pool of threads is not forked
-        os._exit(0 if torch.equal(decoded(model), expected) else 3)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert holds_in_a_fork(lambda: torch.equal(decoded(model), expected))
 
 
 def test_one_thread_and_two_give_the_same_bits(tiny_model):

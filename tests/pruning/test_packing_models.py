@@ -1,8 +1,6 @@
 """Packed models of every family: the same answers, the same weights again, and ordinary modules in every use."""
 
 import copy
-import gc
-import os
 import threading
 
 import pytest
@@ -18,6 +16,7 @@ from pruning.packing.format import Format
 from pruning.packing.install import is_packed, pack, packed_layers, unpack
 from pruning.roles import find_anatomy
 from tests.conftest import FAMILIES
+from tests.pruning.forking import holds_in_a_fork, needs_fork
 
 IDS = torch.tensor([[5, 9, 2, 77, 31, 8, 200, 14]])
 TIED = ["llama", "gpt2", "opt", "bloom"]
@@ -171,18 +170,13 @@ def test_threads_share_a_packed_model(tiny_model):
     assert all(torch.equal(left, right) for left, right in zip(found, expected, strict=True))
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@needs_fork
 @pytest.mark.filterwarnings("ignore:.*fork.*")
 def test_a_forked_process_computes_with_it(tiny_model):
     model = halved(tiny_model("llama"))
     pack(model, Format.parse("auto"))
     expected = logits(model)
-    gc.collect()
-    child = os.fork()
-    if child == 0:
-        torch.set_num_threads(1)  # as torch's own data loading workers do: a pool of threads is not forked
-        os._exit(0 if torch.equal(logits(model), expected) else 3)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert holds_in_a_fork(lambda: torch.equal(logits(model), expected))
 
 
 def test_loading_never_holds_a_dense_weight(tiny_folder, tiny_model, tiny_tokenizer, tmp_path, monkeypatch):

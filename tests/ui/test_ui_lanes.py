@@ -12,7 +12,8 @@ from pruning.packing.install import is_packed, packed_layers
 from pruning.packing.layout import in_layout
 from pruning.roles import find_anatomy
 from ui import lanes
-from ui.lanes import gains, lanes_of, row_name
+from ui.engine import Twin
+from ui.lanes import gains, lanes_of, layout_of, row_name
 from ui.pair import Side
 from ui.texts import Words
 
@@ -74,7 +75,18 @@ def test_a_visitor_who_leaves_ends_the_making_of_rows(sides):
 def test_the_gains_multiply_to_what_the_packed_row_gains(sides):
     result = race(lanes_of(sides, "plain", silent)[0], "A tree", new_tokens=4, repeats=2)
     rates = {lane.name: lane.decode_rate.value for lane in result.lanes}
-    kernels, zeros = (float(word) for word in gains(result, ENGLISH).replace(",", " ").split() if word[:1].isdigit())
+    kernels, zeros = (
+        float(word) for word in gains(result, "plain", ENGLISH).replace(",", " ").split() if word[:1].isdigit()
+    )
     assert kernels * zeros == pytest.approx(rates["packed"] / rates["dense"], rel=0.1, abs=0.02)
     two = race(lanes_of(sides, "plain", silent)[0][::2], "A tree", new_tokens=4, repeats=2)
-    assert gains(two, ENGLISH) == ""
+    assert gains(two, "plain", ENGLISH) == ""
+    without_packed = race(lanes_of(sides, "plain", silent)[0][:3], "A tree", new_tokens=4, repeats=2)
+    assert gains(without_packed, "plain", ENGLISH) == ""  # the pruned row is none that is packed
+
+
+@pytest.mark.parametrize("format,layout", [(None, "plain"), ("auto", "packed"), ("int8", "packed int8")])
+def test_a_twin_that_was_pruned_elsewhere_tells_how_it_is_stored(sides, format, layout):
+    model = sides[1].loaded.model if format is None else in_layout(sides[1].loaded.model, format)
+    twin = Twin("beside", "dense", None, sides[1].loaded._replace(model=model), None)
+    assert layout_of(twin) == layout and layout_of(None) == "plain"
