@@ -17,7 +17,9 @@ import torch
 from torch import nn
 from torch.nn.modules import module as hooks
 
-from pruning.packing.kernels import kernels
+from models.cache_argument import name_in
+from models.errors import first_line
+from pruning.packing.kernels import kernels, state
 from pruning.packing.kernels.library import THREADS
 from pruning.packing.linear import PackedLinear
 from pruning.roles import NORMS, find_blocks, role_of
@@ -32,10 +34,10 @@ def fuse(model: nn.Module) -> int:
     blocks = [block for block in find_blocks(model)[1] if not isinstance(block, FusedBlock)]
     found = [(block, Parts.of(block)) for block in blocks]
     for block, parts in found:
-        if parts is not None:
+        if isinstance(parts, Parts):
             block.__class__ = _fused_class(type(block))
             block.__dict__["fused"] = parts
-    return sum(parts is not None for _, parts in found)
+    return sum(isinstance(parts, Parts) for _, parts in found)
 
 
 def unfuse(model: nn.Module) -> None:
@@ -48,7 +50,7 @@ def unfuse(model: nn.Module) -> None:
 @cache
 def _fused_class(plain: type[nn.Module]) -> type[nn.Module]:
     # The same name, by which transformers knows the blocks that must stay on one device.
-    return type(plain.__name__, (FusedBlock, plain), {"plain": plain})
+    return type(plain.__name__, (FusedBlock, plain), {"plain": plain, "cache_name": name_in(plain.forward)})
 
 
 def _rebuild(plain: type[nn.Module]) -> nn.Module:
@@ -57,35 +59,31 @@ def _rebuild(plain: type[nn.Module]) -> nn.Module:
 
 
 class FusedBlock(nn.Module):
-    """Stands before a block's own class. `fused` is what it needs to know; `plain` is that class."""
+    """Stands before a block's own class, `plain`. `fused` is what it needs to know.
+
+    cache_name: what that class calls the keys and values of earlier tokens, which changed with transformers' versions.
+    """
 
     plain: type[nn.Module]
+    cache_name: str
 
-    def forward(
-        self,
-        hidden_states,
-        attention_mask=None,
-        position_ids=None,
-        past_key_values=None,
-        use_cache=False,
-        position_embeddings=None,
-        **options,
-    ):
+    def forward(self, hidden_states, attention_mask=None, position_ids=None, position_embeddings=None, **options):
         """The block's output. Without a mask and for one token by the kernels: keys and values go through the cache."""
         one_token = attention_mask is None and hidden_states.shape[:2] == (1, 1)
         if one_token and not torch.is_grad_enabled() and not torch.compiler.is_compiling():
             whole = self.fused.ready(self, hidden_states, position_embeddings, options)
             if whole is not None:
                 query, keys, values = whole.begin(hidden_states, *position_embeddings)
-                if past_key_values is not None:
-                    keys, values = past_key_values.update(keys, values, self.fused.attention.layer_idx)
+                past = options.get(self.cache_name)
+                if past is not None:
+                    # Older releases of transformers tell the cache which position it fills.
+                    told = [{"cache_position": options["cache_position"]}] if "cache_position" in options else []
+                    keys, values = past.update(keys, values, self.fused.attention.layer_idx, *told)
                 return whole.finish(hidden_states, query, keys, values)
         return super().forward(
             hidden_states,
             attention_mask=attention_mask,
             position_ids=position_ids,
-            past_key_values=past_key_values,
-            use_cache=use_cache,
             position_embeddings=position_embeddings,
             **options,
         )
@@ -107,16 +105,17 @@ class Parts:
     norms: list[nn.Module | None]
     containers: list[tuple[dict, list]]
     hooks: list[dict]
-    whole: object = None
+    whole: object = None  # a compiled block, or in words why there is none
     made_of: list = field(default_factory=list)
 
     def __getstate__(self):
         return {**self.__dict__, "whole": None, "made_of": []}  # compiled blocks are made anew where they are needed
 
     @classmethod
-    def of(cls, block: nn.Module) -> Parts | None:
-        """The parts of a block, or None if it has others than those that are known, or not all."""
+    def of(cls, block: nn.Module) -> Parts | str:
+        """The parts of a block, or in words what it has that is not known, or lacks."""
         matrices, norms, attention = {}, {}, None
+        own = ""
         for name, module in itertools.islice(block.named_modules(), 1, None):
             last = name.rpartition(".")[2]
             if isinstance(module, PackedLinear):
@@ -126,10 +125,14 @@ class Parts:
             elif all(hasattr(module, name) for name in ("config", "scaling", "layer_idx", "head_dim")):
                 attention = module
             elif not isinstance(module, nn.SiLU) and any(True for _ in module.parameters(recurse=False)):
-                return None
+                own = own or name
+        if lacking := [role for role in MATRICES if role not in matrices]:
+            return f"{type(block).__name__} has no packed {', '.join(lacking)}"
+        if own:
+            return f"{type(block).__name__} has weights of its own in {own}"
         rest = {"attention", "mlp"} <= set(norms) and ("q" in norms) == ("k" in norms)
         if attention is None or not rest or set(matrices) != set(MATRICES) or len(norms) not in (2, 4):
-            return None
+            return f"{type(block).__name__} is put together in another way than a Llama block"
         inner = list(itertools.islice(block.modules(), 1, None))
         return cls(
             attention,
@@ -139,22 +142,29 @@ class Parts:
             [held for module in inner for held in (module._forward_hooks, module._forward_pre_hooks)],
         )
 
-    def ready(self, block: nn.Module, x: torch.Tensor, position_embeddings, options: dict):
+    def ready(self, block: FusedBlock, x: torch.Tensor, position_embeddings, options: dict):
         """The compiled block for this call; None if it is to be left to the block's own class."""
-        if (
-            not x.is_cpu
-            or block.training
-            or position_embeddings is None
-            or any(self.hooks)
-            or hooks._global_forward_hooks
-            or hooks._global_forward_pre_hooks
-            or any(value is not None for value in options.values())
-            or self.attention.config._attn_implementation != "sdpa"
-        ):
-            return None
+        found = self.find(block, x, position_embeddings, options)
+        return None if isinstance(found, str) else found
+
+    def find(self, block: FusedBlock, x: torch.Tensor, position_embeddings, options: dict):
+        """The compiled block for this call, or in words why it is left to the block's own class."""
+        if not x.is_cpu:
+            return f"the model is on {x.device.type}"
+        if block.training:
+            return "the model is in training mode"
+        if position_embeddings is None:
+            return "no rotary embeddings are passed to the block"
+        if any(self.hooks) or hooks._global_forward_hooks or hooks._global_forward_pre_hooks:
+            return "hooks are on its modules"
+        for name, value in options.items():
+            if value is not None and name not in (block.cache_name, "use_cache", "cache_position"):
+                return f"the block is called with {name}"
+        if self.attention.config._attn_implementation != "sdpa":
+            return f"the attention is {self.attention.config._attn_implementation}, not sdpa"
         for held, modules in self.containers:
             if [*held.values()] != modules:
-                return None
+                return "modules of the block were replaced"
         if not self.made_of or not all(map(operator.is_, self._made_of(x), self.made_of)):
             self.whole = self._make(block, x, position_embeddings[0].shape)
             self.made_of = self._made_of(x)
@@ -166,20 +176,23 @@ class Parts:
         return [x.dtype, *[layer._matrix for layer in self.matrices], *weights]
 
     def _make(self, block: FusedBlock, x: torch.Tensor, rotary: torch.Size):
-        """The compiled block; None where there is none, or where it would not compute the same."""
+        """The compiled block, or why there is none: nothing to compile it, or it would not compute the same."""
         tensors = [norm.weight for norm in self.norms if norm] + [
             layer.bias for layer in self.matrices if layer.bias is not None
         ]
         head = self.attention.head_dim
-        if (
-            kernels() is None
-            or (not THREADS and torch.get_num_threads() > 1)  # one thread would do it all
-            or x.dtype not in TOLERANCE
-            or any(layer.dtype != x.dtype or not layer.values.is_cpu for layer in self.matrices)
-            or any(tensor.dtype != x.dtype for tensor in tensors)
-            or rotary != (1, 1, head)
+        if kernels() is None:
+            return f"kernels: {state()}"
+        if not THREADS and torch.get_num_threads() > 1:  # one thread would do it all
+            return "the kernels have no OpenMP here and run on one thread"
+        if x.dtype not in TOLERANCE:
+            return f"{x.dtype} is not supported"
+        if any(layer.dtype != x.dtype or not layer.values.is_cpu for layer in self.matrices) or any(
+            tensor.dtype != x.dtype for tensor in tensors
         ):
-            return None
+            return "weights and hidden states differ in dtype or device"
+        if rotary != (1, 1, head):
+            return f"rotary embeddings of {tuple(rotary)}, where a head has {head}"
         try:
             whole = torch.classes.espalier.Block(
                 [layer.matrix for layer in self.matrices],
@@ -189,9 +202,10 @@ class Parts:
                 head,
                 float(self.attention.scaling),
             )
-            return whole if all(self._agrees(block, whole, x, size) for size in (1.0, 0.01)) else None
-        except RuntimeError:  # sizes that do not fit, or a family that wants arguments of its own
-            return None
+            agrees = all(self._agrees(block, whole, x, size) for size in (1.0, 0.01))
+            return whole if agrees else f"{type(block).__name__} computes something else than the fused block"
+        except (RuntimeError, TypeError, AttributeError) as error:  # sizes that do not fit, or a family of its own ways
+            return f"{type(block).__name__} could not be compared: {first_line(error)}"
 
     @torch.no_grad()
     def _agrees(self, block: FusedBlock, whole, x: torch.Tensor, size: float) -> bool:
@@ -205,7 +219,12 @@ class Parts:
         caches = _Past(past), _Past(past)
         places = torch.full((1, 1), 3)
         plain = block.plain.forward(
-            block, hidden, position_ids=places, past_key_values=caches[0], use_cache=True, position_embeddings=rotary
+            block,
+            hidden,
+            position_ids=places,
+            position_embeddings=rotary,
+            use_cache=True,
+            **{block.cache_name: caches[0]},
         )
         query, key, value = whole.begin(hidden, *rotary)
         found = whole.finish(hidden, query, *caches[1].update(key, value))
