@@ -40,6 +40,7 @@ from evals.environment import environment
 from models.files import write_json
 from models.memory import parameter_bytes
 from models.quiet import quiet_transformers
+from pruning.packing.fast_path import require_fast_path
 from pruning.packing.kernels import kernels, state
 from pruning.packing.layout import apply_layout
 from pruning.roles import find_anatomy
@@ -210,6 +211,8 @@ def main() -> None:
     results = {}
     for shape in options.shapes:
         models = layouts(random_model(shape), options.sparsities)
+        for name, model in models.items():
+            require_fast_path(f"{shape}, {name}", model)
         with openvino(options.openvino, models[TRANSFORMERS], options) as rivals:
             results[shape] = take_turns(models, rivals, options)
         del models

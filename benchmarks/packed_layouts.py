@@ -33,6 +33,7 @@ from models.files import write_json
 from models.memory import parameter_bytes
 from models.units import format_bytes
 from pruning import PruningConfig, prune
+from pruning.packing.fast_path import require_fast_path
 from pruning.packing.kernels import state
 from pruning.packing.layout import in_layout
 from training.sources import open_text
@@ -51,6 +52,7 @@ def variants(sparsity: float, layouts: tuple = LAYOUTS, dtype: str = "auto") -> 
     for name, model in ((DENSE, dense.model), (f"pruned {sparsity:g}", pruned)):
         for layout in layouts:
             own = model if layout is None else in_layout(model, layout)
+            require_fast_path(f"{name}, {layout}", own)
             found[name, layout or PLAIN] = dense._replace(model=own)
     return found
 

@@ -59,7 +59,7 @@ class Change:
     """What pruning changed, dense first: parameters, non-zero parameters, bytes in memory, perplexity, decode rate.
 
     `perplexity_ratio` is pruned over dense on the same windows, `speedup` how many times as fast it decodes, timed in
-    turns. `note` is the pruner's own sentence (English).
+    turns. `note` is the pruner's own sentence (English). `slow_path` tells why a packed twin is off the fast path.
     """
 
     parameters: tuple[int, int]
@@ -72,6 +72,7 @@ class Change:
     saves_memory: bool
     saves_time: bool
     note: str
+    slow_path: str = ""
 
     def as_dict(self) -> dict:
         """The change as JSON types."""

@@ -33,6 +33,7 @@ class Figures:
         from evals.cost.speed import race
         from evals.perplexity import compare, score, summarise
         from evals.texts import prose
+        from pruning.packing.fast_path import slow_path
 
         shown = progress or silent
         key = f"{dense.description.id} {dense.description.revision}"
@@ -59,4 +60,5 @@ class Figures:
             saves_memory=report.saves_memory if report else sizes[1] < sizes[0],
             saves_time=report.saves_time if report else parameters[1] < parameters[0],
             note=report.note if report else "",
+            slow_path=slow_path(pruned.model),
         )

@@ -24,7 +24,7 @@ ROWS = {
 
 
 def lanes_of(sides: list[Side], layout: str, progress: Progress) -> tuple[list["Contender"], list[str]]:
-    """The contenders by the names of their rows, and one line for each row that cannot be had.
+    """The contenders by the names of their rows, and one line for each row that is missing or off the fast path.
 
     layout: how the pruned side is stored (`Settings.layout`). The copies share what they can with the models beside.
     """
@@ -35,9 +35,11 @@ def lanes_of(sides: list[Side], layout: str, progress: Progress) -> tuple[list["
             continue  # the pruned side is that row
         progress(number / len(ROWS), row)
         try:
-            lanes[row] = (row, _copy(lanes[name][1], format), lanes[name][2])
+            model = _copy(lanes[name][1], format)
+            lanes[row] = (row, model, lanes[name][2])
         except RequestError as error:
             missing.append(str(error))
+    missing += _slow_paths(lanes)
     order = ["dense", "dense_layout", "pruned", "packed", "packed_int8"]
     return sorted(lanes.values(), key=lambda lane: order.index(lane[0])), missing
 
@@ -72,6 +74,17 @@ def gains(result: "RaceResult", layout: str, words: Words) -> str:
         return ""
     kernels, zeros = rates["dense_layout"] / rates["dense"], rates[packed] / rates["dense_layout"]
     return words("race_gains", kernels=f"{kernels:.2f}", zeros=f"{zeros:.2f}")
+
+
+def _slow_paths(lanes: dict[str, "Contender"]) -> list[str]:
+    """One line for each reason why packed rows do not take the fast path."""
+    from pruning.packing.fast_path import slow_path
+
+    rows: dict[str, list[str]] = {}
+    for row, model, _ in lanes.values():
+        if reason := slow_path(model):
+            rows.setdefault(reason, []).append(row)
+    return [f"{', '.join(names)}: {reason}" for reason, names in rows.items()]
 
 
 def _copy(model: "PreTrainedModel", format: str) -> "PreTrainedModel":

@@ -24,7 +24,8 @@ def strip(twin: Twin | None, model: str, engine: Engine, words: Words) -> str:
         + _measured_fact("speed", "speed_help", change.speed, change.speedup, words)
     )
     return frame(
-        f"<dl>{facts}</dl>{note(sentence(change, words))}",
+        f"<dl>{facts}</dl>{note(sentence(change, words))}"
+        + (note(words("slow_path", reason=change.slow_path)) if change.slow_path else ""),
         words,
         f"{short_name(twin.model)}, {settings_line(twin, engine, words)}",
     )

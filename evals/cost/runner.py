@@ -42,6 +42,7 @@ class Runner:
         from models.loading import check_folder, load_network, load_tokenizer
         from models.policy import choose_device, choose_dtype
         from models.source import locate
+        from pruning.packing.fast_path import slow_path
 
         torch.set_num_threads(threads)
         target = choose_device(self._device)
@@ -57,6 +58,7 @@ class Runner:
         if target.type == "cuda":
             torch.cuda.synchronize()
         seconds = time.perf_counter() - began
+        slow = slow_path(self._model)
         self._ids = load_tokenizer(source)(embedded().content, verbose=False)["input_ids"]
         return {
             "seconds": seconds,
@@ -66,6 +68,7 @@ class Runner:
             "dtype": str(self._model.dtype).removeprefix("torch."),
             "threads": torch.get_num_threads(),
             "clock": clock_for(target).name,
+            "slow_path": slow,
         }
 
     def time(self, batch: int, prompt_tokens: int, new_tokens: int, count_cache: bool = False) -> dict:

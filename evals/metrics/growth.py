@@ -98,6 +98,7 @@ def _protocol(law: Law, sweep: Sweep, process: MeasuringProcess, rounds: dict[Se
     }
     varied = {key: found.pop() if len(found) == 1 else f"{min(found)} to {max(found)}" for key, found in fixed.items()}
     facts = {key: process.facts[key] for key in ("dtype", "device", "clock", "threads")}
+    facts |= {"slow_path": slow} if (slow := process.facts.get("slow_path")) else {}
     definition = f"exponent of {law.y} over {law.x}, least squares on logarithms"
     name = {"name": "sweep, interleaved, a process each", "x": law.x, "y": law.y, "definition": definition}
     return name | varied | facts

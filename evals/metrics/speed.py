@@ -57,6 +57,8 @@ def speed(trial: Trial) -> Iterator[Result]:
     for at, racing in enumerate(processes):
         for process in racing if at == 0 else racing[1:]:
             loads[process.model].append(process.facts["seconds"])
+            if slow := process.facts.get("slow_path"):
+                trial.notes.append(f"{process.model}: {slow}. Its speed is of the slower path.")
             yield Result(process.model, "speed", _load_time(loads[process.model], process.facts))
         for step, setting in enumerate(sizes):
             done = (at + step / len(sizes)) / races
@@ -92,6 +94,7 @@ def _lanes(
     lanes: list[Lane] = []
     for at, process in enumerate(racing):
         facts = {key: process.facts[key] for key in ("dtype", "device", "clock", "threads")}
+        facts |= {"slow_path": slow} if (slow := process.facts.get("slow_path")) else {}
         runs, warmup = rounds.of(at), rounds.warmups[0][at]
         protocol = common | facts | {"details": _details(runs, warmup) | {"clocks": process.ask("clocks")}}
         lanes.append(make_lane(process.model, runs, warmup, protocol, lanes[0] if lanes else None, seed))

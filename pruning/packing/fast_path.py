@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from models.errors import EspalierError
 from pruning.packing.fused import FusedBlock, Parts
+from pruning.packing.linear import PackedLinear
 from pruning.roles import find_blocks
 
 
@@ -34,9 +36,26 @@ class FastPath:
         return f"fused blocks off{share}: {'; '.join(self.reasons)}"
 
 
+def slow_path(model: nn.Module) -> str:
+    """The sentence for a packed model on the CPU whose blocks are not all fused; empty for every other model.
+
+    On a GPU there are no fused blocks to be missed.
+    """
+    layers = [module for module in model.modules() if isinstance(module, PackedLinear)]
+    if not layers or not layers[0].values.is_cpu:
+        return ""
+    return fast_path(model).sentence
+
+
+def require_fast_path(name: str, model: nn.Module) -> None:
+    """Raises EspalierError if `slow_path` has something to say: a benchmark would publish the figures of another path."""
+    if sentence := slow_path(model):
+        raise EspalierError(f"{name}: {sentence}. Its speed is not published: mend that first.")
+
+
 @torch.no_grad()
 def fast_path(model: nn.Module) -> FastPath:
-    """Looks at every block of a packed model as a call for one token would. Compiles the kernels where they are missing."""
+    """Looks at every block of a packed model as a call for one token would. Compiles the kernels if need be."""
     blocks = find_blocks(model)[1]
     found = [_reason(block, model.dtype) for block in blocks]
     reasons = Counter(reason for reason in found if reason is not None)

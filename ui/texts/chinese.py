@@ -34,6 +34,7 @@ CHINESE = {
     "saves_both": "占用内存更少，每个词元的计算也更少。",
     "saves_memory": "占用内存更少；速度大致不变。",
     "saves_time": "每个词元的计算更少；内存不变。",
+    "slow_path": "未使用快速路径（{reason}）：上面的速度是较慢路径的。",
     "saves_nothing": "零仍按普通数值存储：目前既不省内存，也不省时间。",
     "pruned_elsewhere": "已在别处剪枝",
     "of_blocks": "{percent} 的层",

@@ -38,6 +38,7 @@ ENGLISH = {
     "saves_both": "It takes less memory, and less computing time a token.",
     "saves_memory": "It takes less memory; its speed is about the same.",
     "saves_time": "It takes less computing time a token; its memory is the same.",
+    "slow_path": "The fast path is not taken ({reason}): the speed above is of the slower one.",
     "saves_nothing": "The zeros are stored as ordinary numbers: this saves neither memory nor time yet.",
     "pruned_elsewhere": "pruned elsewhere",
     "of_blocks": "{percent} of the blocks",
