@@ -79,6 +79,9 @@ def evaluate_models(
     results: list[Result] = []
     notes: list[str] = []
     try:
+        if any(metric.scores and finished.find(metric.name) is None for metric in chosen):
+            for name in reversed(models):  # the first is measured first: it stays in memory
+                trial.respondent(name).refuse_leaks()
         for at, metric in enumerate(chosen):
             trial.progress = part(progress or silent, at / len(chosen), (at + 1) / len(chosen))
             if (known := finished.find(metric.name)) is None:

@@ -1,6 +1,5 @@
 """The loop that all perplexities share: the loss of every scored token of windows of token ids."""
 
-import inspect
 from collections import defaultdict
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ import torch
 from torch.nn import functional
 from transformers import PretrainedConfig, PreTrainedModel
 
+from evals.asking.forward import text_logits
 from evals.windows import Windows
 from models.errors import EspalierError
 from models.progress import Progress, part, silent
@@ -104,11 +104,11 @@ def batch_losses(model: PreTrainedModel, windows: torch.Tensor, first: int = 1) 
 
 
 def next_token_logits(model: PreTrainedModel, ids: torch.Tensor, first: int = 1) -> torch.Tensor:
-    """The logits [B, L - first, V] for the tokens from place `first` on of ids [B, L], whose last is not read."""
-    kept = ids.shape[1] - first
-    trims = first > 1 and "logits_to_keep" in inspect.signature(model.forward).parameters
-    options = {"logits_to_keep": kept} if trims else {}
-    return model(input_ids=ids[:, :-1], use_cache=False, **options).logits[:, -kept:]
+    """The logits [B, L - first, V] for the tokens from place `first` on of ids [B, L], whose last is not read.
+
+    RequestError for a model that is not causal.
+    """
+    return text_logits(model, ids[:, :-1], first - 1)
 
 
 def position_pieces(logits: torch.Tensor) -> list[slice]:

@@ -8,10 +8,17 @@ from torch import nn
 from models.files import sha256
 from models.memory import parameter_bytes, parameter_count
 
+PLACES_AFTER_PADDING = {
+    "camembert", "data2vec-text", "roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod",
+}  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Description:
-    """A loaded model in figures. Bytes are of the weights as they lie in memory, tied ones counted once."""
+    """A loaded model in figures. Bytes are of the weights as they lie in memory, tied ones counted once.
+
+    notes: what loading did that a person must know, such as an adapter that was merged.
+    """
 
     id: str
     revision: str
@@ -27,13 +34,14 @@ class Description:
     vocabulary: int
     dtype: str
     device: str
+    notes: tuple[str, ...] = ()
 
     def as_dict(self) -> dict:
         """The description as JSON types."""
-        return asdict(self)
+        return asdict(self) | {"notes": list(self.notes)}
 
 
-def describe(model: nn.Module, id: str, revision: str) -> Description:
+def describe(model: nn.Module, id: str, revision: str, notes: tuple[str, ...] = ()) -> Description:
     """Describes a causal language model of transformers."""
     config = model.config.get_text_config()
     heads = getattr(config, "num_attention_heads", 0)
@@ -53,19 +61,25 @@ def describe(model: nn.Module, id: str, revision: str) -> Description:
         vocabulary=config.vocab_size,
         dtype=str(model.dtype).removeprefix("torch."),
         device=parameter.device.type,
+        notes=notes,
     )
 
 
 def context_length(config) -> int:
-    """The longest sequence that the configuration promises; 2048 where it promises none (ALiBi models)."""
+    """The longest sequence that the configuration promises; 2048 where it promises none (ALiBi, XLNet's -1).
+
+    The families that number places from their padding token on have as many fewer than their configuration says.
+    """
     for name in ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length"):
-        if value := getattr(config, name, None):
-            return int(value)
+        value = getattr(config, name, None)
+        if value is not None and value > 0:
+            unused = (config.pad_token_id or 0) + 1 if config.model_type in PLACES_AFTER_PADDING else 0
+            return int(value) - unused
     return 2048
 
 
 def content_hash(files: list[Path]) -> str:
-    """The identity of local weights: SHA-256 over the names and hashes of the weight files, 16 hex digits of it."""
+    """The identity of a local model: SHA-256 over the names and hashes of its files, 16 hex digits of it."""
     import hashlib
 
     lines = "".join(f"{file.name} {sha256(file)}\n" for file in files)

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 import torch
 from torch.nn import functional
 
-from models.errors import EspalierError
+from models.causality import leaks, trial_texts
+from models.errors import EspalierError, RequestError
 from models.progress import Progress
 from pruning.blockwise import Batch
 from pruning.job import Job
@@ -23,16 +24,26 @@ def dense_perplexity(job: Job, windows: Windows, progress: Progress) -> float:
     """The dense model's perplexity on the first 2048 calibration tokens, in pieces of at most 512.
 
     exp of the mean negative log-likelihood (nats, fp32) of every token but each piece's first. Raises EspalierError if
-    it is not finite, or worse than guessing uniformly among the vocabulary by more than 1 nat per token.
+    it is not finite, or worse than guessing uniformly among the vocabulary by more than 1 nat per token, and
+    RequestError for a model that is not causal: its loss is that of one who sees the token that is asked for.
     """
     pieces = _pieces(windows)
+    trial = _causal_trial(job)
     total, count, vocabulary = 0.0, 0, 1
-    with job.walk(pieces) as walk:
+    with job.walk([*trial, *pieces]) as walk:
         blocks = len(job.anatomy.blocks)
         for index in range(blocks):
             progress(index / blocks, "Checking the dense model")
             walk.advance(index)
-        for piece, logits in zip(pieces, walk.logits(), strict=True):
+        found = walk.logits()
+        tried = [next(found) for _ in trial]
+        if trial and leaks(*tried):
+            raise RequestError(
+                f"{type(job.model).__name__} is no causal model: its logits change with later tokens, and calibration "
+                "needs a causal loss, so nothing was pruned; use a decoder model such as Llama, Qwen, Mistral or GPT-2 "
+                "(a BERT-like one needs is_decoder: true)."
+            )
+        for piece, logits in zip(pieces, found, strict=True):
             vocabulary = logits.shape[-1]
             targets = piece.ids[0, 1:].to(logits.device)
             total += float(functional.cross_entropy(logits[0, :-1].float(), targets, reduction="sum"))
@@ -100,6 +111,13 @@ def _pieces(windows: Windows) -> list[Batch]:
             if tokens >= CHECKED_TOKENS:
                 return pieces
     return pieces
+
+
+def _causal_trial(job: Job) -> list[Batch]:
+    texts = trial_texts(job.model.config.get_text_config())
+    if texts is None:
+        return []
+    return [Batch(ids, torch.ones_like(ids, dtype=torch.bool)) for ids in (texts, texts[:1].repeat(len(texts), 1))]
 
 
 def _broken_weight(job: Job) -> str:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from evals.asking.encoding import Pair
+from evals.asking.forward import text_logits, trims
+from models.causality import refuse_leaks
 from models.description import context_length
 from models.errors import EspalierError, RequestError
 
@@ -144,28 +146,28 @@ def can_branch(model: "PreTrainedModel", longest: int) -> bool:
 def logits_of(model: "PreTrainedModel", rows: Sequence[Row]) -> tuple[torch.Tensor, int]:
     """The logits [B, T - first, V] of right-padded rows from a place `first` on, and `first`.
 
-    EspalierError if the memory does not suffice.
+    RequestError for a model that is not causal, EspalierError if the memory does not suffice, and for rows with
+    branches whatever a family raises that cannot read them.
     """
     device = next(model.parameters()).device
     longest, first = max(len(row.ids) for row in rows), min(row.first for row in rows)
-    ids = torch.tensor([[*row.ids, *[0] * (longest - len(row.ids))] for row in rows])
-    options: dict = {"logits_to_keep": longest - first} if _trims(model) else {}
-    if any(row.is_tree for row in rows):
-        options["attention_mask"] = _tree_mask(rows, longest, model.dtype).to(device)
-        positions = [[*row.positions, *[0] * (longest - len(row.ids))] for row in rows]
-        options["position_ids"] = torch.tensor(positions, device=device)
-    else:
-        mask = [[1] * len(row.ids) + [0] * (longest - len(row.ids)) for row in rows]
-        options["attention_mask"] = torch.tensor(mask, device=device)
+    ids = torch.tensor([[*row.ids, *[0] * (longest - len(row.ids))] for row in rows], device=device)
     try:
-        logits = model(input_ids=ids.to(device), use_cache=False, **options).logits
+        if any(row.is_tree for row in rows):
+            return _tree_logits(model, rows, ids, first), first
+        return text_logits(model, ids, first, [len(row.ids) for row in rows]), first
     except (MemoryError, torch.cuda.OutOfMemoryError) as error:
         raise EspalierError("Out of memory while scoring: use a shorter prompt or a smaller model.") from error
-    return logits[:, -(longest - first) :], first
 
 
-def _trims(model: "PreTrainedModel") -> bool:
-    return "logits_to_keep" in inspect.signature(model.forward).parameters
+def _tree_logits(model: "PreTrainedModel", rows: Sequence[Row], ids: torch.Tensor, first: int) -> torch.Tensor:
+    refuse_leaks(model)
+    longest = ids.shape[1]
+    positions = [[*row.positions, *[0] * (longest - len(row.ids))] for row in rows]
+    options: dict = {"logits_to_keep": longest - first} if trims(model) else {}
+    options["position_ids"] = torch.tensor(positions, device=ids.device)
+    options["attention_mask"] = _tree_mask(rows, longest, model.dtype).to(ids.device)
+    return model(input_ids=ids, use_cache=False, **options).logits[:, -(longest - first) :]
 
 
 def _tree_mask(rows: Sequence[Row], longest: int, dtype: torch.dtype) -> torch.Tensor:

@@ -145,7 +145,7 @@ def score_pairs(
 
     Computed in fp32. Continuations of one context share its row where that is `packed` (by default where the model can
     read it so); the values equal those of scoring one by one within rounding. Raises RequestError for a pair longer
-    than the model's context, EspalierError on output that is not finite.
+    than the model's context or a model that is not causal, EspalierError on output that is not finite.
     """
     report = progress or silent
     packed = packs(model, pairs) if packed is None else packed
@@ -189,14 +189,21 @@ def score_batch(model: "PreTrainedModel", rows: Sequence[Row], pairs: Sequence[P
 def packs(model: "PreTrainedModel", pairs: Sequence[Pair]) -> bool:
     """Whether these pairs are scored as branches: some share a context, and the model reads branches as it should.
 
-    That is not only read off its configuration but tried on the first context with two branches.
+    That is not only read off its configuration but tried on the first context with two branches: a family that
+    answers otherwise, or whose forward refuses the branches, is asked one by one.
     """
     rows = rows_of(pairs, True, context_length(model.config.get_text_config()))
     trees = [row for row in rows if row.is_tree]
     if not trees or not can_branch(model, max(len(row.ids) for row in trees)):
         return False
     tried = [pairs[at] for at in min(trees, key=lambda row: len(row.ids)).pairs]
-    together, apart = (score_pairs(model, tried, packed=packed) for packed in (True, False))
+    try:
+        together = score_pairs(model, tried, packed=True)
+    except EspalierError:
+        raise
+    except Exception:  # what a family says to a mask of four dimensions, or to places, differs from one to the next
+        return False
+    apart = score_pairs(model, tried, packed=False)
     allowed = DEVIATION.get(model.dtype, HALF_DEVIATION)
     return all(
         abs(one.log_likelihood - other.log_likelihood) <= allowed * len(tail)

@@ -18,6 +18,7 @@ from evals.asking.branches import rows_of
 from evals.asking.cache import Cache
 from evals.asking.encoding import Pair, beginning
 from evals.asking.likelihood import ChoiceScore, PairScore, encode, packs, plan, score_batch
+from models.causality import is_causal, leaking
 from models.description import context_length
 from models.loading import Loaded
 from models.progress import Progress, silent
@@ -48,6 +49,7 @@ class Respondent:
     ):
         self.name, self.tokenizer, self.config = name, tokenizer, config.get_text_config()
         self._fingerprint, self._load, self._answers = fingerprint, load, answers
+        self._causal: bool | None = None  # not known yet
 
     @property
     def context(self) -> int:
@@ -59,6 +61,17 @@ class Respondent:
         """The model itself, loaded if it is not."""
         return self._load()
 
+    def refuse_leaks(self) -> None:
+        """RequestError unless the model is causal (see `models.causality`): a text scored by it would mean nothing."""
+
+        def compute(loaded: Loaded, members: list[int]) -> Iterable[tuple[int, bytes]]:
+            yield 0, json.dumps(is_causal(loaded.model)).encode()
+
+        if self._causal is None:
+            self._causal = json.loads(self._answered("causal", [""], [[0]], compute, None)[0])
+        if not self._causal:
+            raise leaking(self.name)
+
     def likelihoods(
         self, asked: Sequence[tuple[str, Sequence[str]]], progress: Progress | None = None
     ) -> list[list[ChoiceScore]]:
@@ -67,6 +80,7 @@ class Respondent:
         return encoded.scores(self._pairs(encoded.pairs, progress))
 
     def _pairs(self, pairs: Sequence[Pair], progress: Progress | None) -> list[PairScore]:
+        self.refuse_leaks()
         packed = self._packs(pairs)
         batches = plan(pairs, packed, self.config)
         numbers = [[at for row in batch for at in row.pairs] for batch in batches]
@@ -101,6 +115,7 @@ class Respondent:
             for at, losses in zip(members, compute(loaded, windows[members]), strict=True):
                 yield at, np.asarray(losses, dtype="<f4").tobytes()
 
+        self.refuse_leaks()
         requests = [json.dumps([first, window]) for window in windows.tolist()]
         numbers = [list(range(start, min(start + at_once, len(windows)))) for start in range(0, len(windows), at_once)]
         found = self._answered("losses", requests, numbers, computed, progress)

@@ -28,7 +28,7 @@ KL = Pooled("kl_divergence", "tokens", "nats/token")
 AGREEMENT = Pooled("top1_agreement", "tokens")
 
 
-@metric(models_at_once=2)
+@metric(models_at_once=2, scores=True)
 def closeness(trial: Trial) -> Iterator[Result]:
     """KL divergence from the first model, top-1 agreement, and the tokens until greedy texts part.
 

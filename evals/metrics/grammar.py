@@ -13,7 +13,7 @@ from evals.trial import Trial
 from models.progress import Progress
 
 
-@metric(tasks=True)
+@metric(tasks=True, scores=True)
 def grammar(trial: Trial) -> Iterator[Result]:
     """How often the good sentence of a minimal pair is likelier than the bad one, as BLiMP counts it."""
     yield from run_tasks(

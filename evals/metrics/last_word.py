@@ -18,7 +18,7 @@ from models.progress import Progress
 LARGEST_LOG = 700.0  # nats; exp of little more is not a finite float
 
 
-@metric(tasks=True)
+@metric(tasks=True, scores=True)
 def last_word(trial: Trial) -> Iterator[Result]:
     """Whether the last word of a passage is written greedily, and how much it surprises, as LAMBADA counts it."""
     yield from run_tasks(trial, "last_word", figures, answer, judge, lambda task, row: cut(task.prompt_of(row))[1])

@@ -20,7 +20,7 @@ from models.progress import Progress, part
 QUICK_WINDOWS = 16
 
 
-@metric()
+@metric(scores=True)
 def perplexity(trial: Trial) -> Iterator[Result]:
     """Perplexity under a named protocol and bits per byte, with the paired ratio to the first model.
 
