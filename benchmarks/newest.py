@@ -28,7 +28,8 @@ OLD = ("transformers",)  # whose lowest release --oldest installs
 
 def lowest(text: str, names: tuple[str, ...]) -> list[str]:
     """`name==release` for the lower end of each range in the text of a requirements file."""
-    return [f"{name}=={re.search(rf'^{name}>=([^,;\s]+)', text, re.MULTILINE)[1]}" for name in names]
+    ends = {match[1]: match[2] for match in re.finditer(r"^([\w.-]+)>=([^,;\s]+)", text, re.MULTILINE)}
+    return [f"{name}=={ends[name]}" for name in names]
 
 
 def install(folder: Path, python: str, oldest: bool) -> Path:
