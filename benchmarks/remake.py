@@ -6,7 +6,9 @@
 Each step is one script of this folder in a process of its own, in the order of the list. A step is skipped if nothing
 that it depends on has changed since it made the result that is stored: the files of models/embedded, its own sources
 and its options, by SHA-256. So a run that was interrupted goes on where it was, and a new model makes everything due.
-What was made of what is kept in benchmarks/results/remade.json. Timings are only worth something on an idle machine.
+What was made of what is kept in benchmarks/results/remade.json. A step that times something is due as well when the
+pinned releases (requirements.txt) of torch or transformers are no longer those that it ran with; figures of quality do
+not move with them, and the list only tells what they were made with. Timings are only worth something on an idle machine.
 """
 
 import argparse
@@ -21,6 +23,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.pin import pins
 from models.command import Parser, add_debug, finish
 from models.errors import EspalierError, RequestError
 from models.files import read_json, sha256, write_json
@@ -32,6 +35,8 @@ RESULTS = FOLDER / "results"
 RECORD = RESULTS / "remade.json"
 PUBLISH = FOLDER / "publish.py"
 FOLDERS = {"DATA": "--source", "CORPUS": "--corpus"}  # words of a step's options, and the option that names the folder
+PINS = ROOT / "requirements.txt"
+RELEASES = ("torch", "transformers")
 TEXT = {"README.md"}  # of the model's folder: publishing writes it
 
 
@@ -44,6 +49,7 @@ class Step:
     result: str
     minutes: float
     parts: str = ""  # glob of further sources
+    timed: bool = False  # whether its figures are times, which other releases of the libraries change
 
     @property
     def name(self) -> str:
@@ -66,7 +72,7 @@ class Step:
 
 STEPS = (
     Step("embedded_quality.py", "--source DATA", "embedded_quality/results.json", 12, "quality/*.py"),
-    Step("one_shot.py", "", "one_shot/results.json", 8),
+    Step("one_shot.py", "", "one_shot/results.json", 8, timed=True),
     Step(
         "solvers.py",
         "--source DATA --patterns 0.5 2:4 0.7 0.6 4:8 --windows 128 --most 60",
@@ -74,13 +80,13 @@ STEPS = (
         60,
     ),
     Step("distillation.py", "--source DATA --corpus CORPUS", "distillation/results.json", 15),
-    Step("pruning_cost.py", "--repeats 3", "pruning_cost/results.json", 20),
+    Step("pruning_cost.py", "--repeats 3", "pruning_cost/results.json", 20, timed=True),
     Step("resume_kills.py", "--kills 20 --options '--method wanda --samples 128'", "resume_kills/results.json", 12),
-    Step("startup.py", "--repeats 5", "startup/results.json", 3),
-    Step("streaming.py", "--repeats 15", "streaming/results.json", 3),
-    Step("harness_parity.py", "--source DATA", "harness_parity/results.json", 5),
-    Step("perplexity_speed.py", "", "perplexity_speed/results.json", 2),
-    Step("packed_layouts.py", "", "packed_layouts/results.json", 3, "packed_decode.py"),
+    Step("startup.py", "--repeats 5", "startup/results.json", 3, timed=True),
+    Step("streaming.py", "--repeats 15", "streaming/results.json", 3, timed=True),
+    Step("harness_parity.py", "--source DATA", "harness_parity/results.json", 5, timed=True),
+    Step("perplexity_speed.py", "", "perplexity_speed/results.json", 2, timed=True),
+    Step("packed_layouts.py", "", "packed_layouts/results.json", 3, "packed_decode.py", timed=True),
 )
 
 
@@ -96,7 +102,20 @@ def inputs(step: Step) -> str:
 def is_current(step: Step, record: dict) -> bool:
     """Whether the stored result is the one that the step made of its present inputs."""
     made, result = record.get(step.name), RESULTS / step.result
+    if not result.is_file() or (step.timed and moved(step)):
+        return False
     return bool(made) and result.is_file() and made["inputs"] == inputs(step) and made["result"] == sha256(result)
+
+
+def moved(step: Step) -> list[str]:
+    """The libraries of RELEASES that are pinned to another release than the stored result was made with, in words."""
+    pinned = pins(PINS.read_text(encoding="utf-8"))
+    used = read_json(RESULTS / step.result).get("environment", {}).get("libraries", {})
+    return [
+        f"{name} {used[name]} -> {' or '.join(sorted(pinned[name]))}"
+        for name in RELEASES
+        if name in used and used[name].partition("+")[0] not in pinned[name]
+    ]
 
 
 def make(step: Step, command: list[str]) -> dict:
@@ -135,7 +154,8 @@ def remake(options: argparse.Namespace) -> None:
         for step in steps:
             seconds = record[step.name]["seconds"] if step.name in record else 60 * step.minutes
             state = "due" if step in due else "current"
-            print(f"{state:8} {step.name:18} about {format_seconds(seconds):12} {step.options}")
+            releases = f"  ({', '.join(moved(step))})" if (RESULTS / step.result).is_file() and moved(step) else ""
+            print(f"{state:8} {step.name:18} about {format_seconds(seconds):12} {step.options}{releases}")
         return
     folders = {word: path.resolve() for word, path in (("DATA", options.source), ("CORPUS", options.corpus)) if path}
     commands = [step.command(folders) for step in due]

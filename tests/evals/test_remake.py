@@ -26,7 +26,8 @@ def house(tmp_path, monkeypatch):
     folder, model = tmp_path / "benchmarks", tmp_path / "model"
     folder.mkdir()
     model.mkdir()
-    (model / "weights").write_text("1")
+    (model / "weights").write_text("{}")
+    (tmp_path / "pins").write_text("torch==2.8.0\ntransformers==5.0.0\n")
     (model / "README.md").write_text("card")
     for name in ("first", "second", "publish"):
         (folder / f"{name}.py").write_text(SCRIPT)
@@ -37,7 +38,7 @@ def house(tmp_path, monkeypatch):
     )
     names = dict(
         FOLDER=folder, RESULTS=folder / "results", RECORD=folder / "results" / "remade.json",
-        PUBLISH=folder / "publish.py", EMBEDDED=model, STEPS=steps,
+        PUBLISH=folder / "publish.py", EMBEDDED=model, STEPS=steps, PINS=tmp_path / "pins",
     )  # fmt: skip
     for name, value in names.items():
         monkeypatch.setattr(remake, name, value)
@@ -128,3 +129,22 @@ def test_every_real_step_has_its_script():
 def test_help_does_not_wait_for_torch(run_cli):
     done = run_cli("benchmarks/remake.py", "--help", PYTHONPROFILEIMPORTTIME="1")
     assert done.returncode == 0 and "usage:" in done.stdout and "| torch" not in done.stderr
+
+
+def test_a_timed_step_is_due_when_the_releases_have_moved_and_a_step_of_quality_is_not(house, monkeypatch, capsys):
+    told = '{"environment": {"libraries": {"torch": "2.8.0+cpu", "transformers": "5.0.0"}}}'
+    (house / "model" / "weights").write_text(told)
+    (house / "requirements.txt").write_text("torch==2.8.0\ntransformers==5.1.0\n")
+    monkeypatch.setattr(remake, "PINS", house / "requirements.txt")
+    run(house, monkeypatch, "--source", house)
+    timed = tuple(Step(*(getattr(step, name) for name in ("script", "options", "result", "minutes", "parts")), timed=True)
+                  for step in remake.STEPS[1:])
+    monkeypatch.setattr(remake, "STEPS", (remake.STEPS[0], *timed))
+    capsys.readouterr()
+    assert run(house, monkeypatch, "--list") == (0, [])
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith("current") and second.startswith("due")
+    assert first.endswith("(transformers 5.0.0 -> 5.1.0)") and second.endswith("(transformers 5.0.0 -> 5.1.0)")
+    (house / "requirements.txt").write_text("torch==2.8.0\ntransformers==5.0.0\n")
+    run(house, monkeypatch, "--list")
+    assert capsys.readouterr().out.splitlines()[1].startswith("current")
