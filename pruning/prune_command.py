@@ -8,14 +8,16 @@ from functools import partial
 import torch
 
 from models import Loaded, load
-from models.errors import EspalierError, RequestError
-from models.files import read_json, refuse_existing
+from models.errors import EspalierError, RequestError, first_line
+from models.files import read_json
 from models.policy import choose_device, choose_dtype
 from models.progress import Progress, part, terminal_bar
 from pruning import display, pipeline
-from pruning.checkpoint import Checkpoint, differences, fingerprint, refuse_begun
+from pruning.checkpoint import Checkpoint, refuse_begun, try_out
 from pruning.config import PruningConfig
+from pruning.depth import Depth
 from pruning.forecast import forecast
+from pruning.identity import calibration_identity, check_finished, identity, reads_text
 from pruning.packing.checking import check_files, pack_checked
 from pruning.packing.folder import save_packed
 from pruning.packing.format import Format
@@ -29,30 +31,65 @@ SETTINGS = [field.name for field in dataclasses.fields(PruningConfig)]
 
 
 def run(options: argparse.Namespace) -> None:
-    """`prune`, with the options that `pruning.cli` parsed."""
+    """`prune`, with the options that `pruning.cli` parsed. What can be refused is refused before the model is loaded."""
     config, plan = _request(options)
-    _format(options)
-    if options.dry_run:
-        _look(options, config, plan)
-        return
+    format = _format(options)
+    text = calibration_identity(config, plan)
+    record = _check_out(options)
+    loaded, device = _load(options)
+    made_of = identity(config, plan, loaded.description, device, text)
+    whole = made_of | {"packed": None if format is None else str(format)}
+    if record is not None:
+        check_finished(options.out, record, whole)
+        _finished(options, record)
+    elif options.dry_run:
+        _look(options, config, plan, loaded, device)
+    else:
+        _go(options, config, plan, loaded, device, made_of, whole)
+
+
+def _check_out(options: argparse.Namespace) -> dict | None:
+    """RequestError unless the result can be written; the record of one that is there already, to go on with."""
     if options.out is None:
+        if options.dry_run:
+            return None
         raise RequestError("prune needs --out DIR, the folder to write (or --dry-run to only look).")
-    if options.resume and (record := finished_record(options.out)):
-        _finished(options, config, record)
-        return
-    refuse_existing(options.out)
+    if options.resume and (record := finished_record(options.out)) is not None:
+        return record
+    try_out(options.out)
     if not options.resume:
         refuse_begun(options.out)
-    loaded, device = _load(options)
-    checkpoint = Checkpoint(options.out, fingerprint(config, plan, loaded.description, device))
+    return None
+
+
+def _go(
+    options: argparse.Namespace,
+    config: PruningConfig,
+    plan: Plan | None,
+    loaded: Loaded,
+    device: torch.device,
+    made_of: dict,
+    whole: dict,
+) -> None:
+    """Prunes and saves. What fails after something was done says where that is kept."""
+    checkpoint = Checkpoint(options.out, made_of)
     try:
-        _prune(options, config, plan, loaded, device, checkpoint)
-    except (KeyboardInterrupt, EspalierError) as error:
+        _prune(options, config, plan, loaded, device, checkpoint, whole)
+    except (KeyboardInterrupt, Exception) as error:
         if not checkpoint.discard_unless_useful():
             raise
-        why = str(error) or "Interrupted."
-        raise EspalierError(f"{why} What is done is kept in {checkpoint.folder}: --resume goes on with it.") from error
+        raise EspalierError(
+            f"{_reason(error)} What is done is kept in {checkpoint.folder}: --resume goes on with it."
+        ) from error
     checkpoint.close()
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, EspalierError):
+        return str(error)
+    if isinstance(error, KeyboardInterrupt):
+        return "Interrupted."
+    return f"{type(error).__name__}: {first_line(error)} (run again with --debug for the traceback)."
 
 
 def _request(options: argparse.Namespace) -> tuple[PruningConfig, Plan | None]:
@@ -82,12 +119,22 @@ def _load(options: argparse.Namespace) -> tuple[Loaded, torch.device]:
     return load(options.model, "cpu", dtype), device
 
 
-def _look(options: argparse.Namespace, config: PruningConfig, plan: Plan | None) -> None:
-    (model, tokenizer, description), device = _load(options)
+def _look(
+    options: argparse.Namespace, config: PruningConfig, plan: Plan | None, loaded: Loaded, device: torch.device
+) -> None:
+    """`--dry-run`: the plan and a forecast, and every refusal that the run itself would come to."""
+    model, tokenizer, description = loaded
     bar = terminal_bar()
+    if options.out is not None and options.resume:
+        Checkpoint(options.out, identity(config, plan, description, device, calibration_identity(config, plan)))
+    # Text that the model writes itself takes long, and can be neither missing nor damaged.
+    if reads_text(config, plan) and config.calibration != "self":
+        pipeline.try_text(model, tokenizer, config, progress=bar, device=device)
     if plan is None:
         plan = pipeline.preview(model, tokenizer, config, progress=bar, device=device)
     check_fit(plan, find_anatomy(model))
+    if plan.blocks:
+        Depth(model, plan.blocks.count).changes(plan.blocks.kept)
     expected = forecast(model, config, plan, options.activations, device)
     bar(1.0, "Planned")
     if options.json:
@@ -105,6 +152,7 @@ def _prune(
     loaded: Loaded,
     device: torch.device,
     checkpoint: Checkpoint,
+    whole: dict,
 ) -> None:
     model, tokenizer, description = loaded
     bar: Progress = terminal_bar()
@@ -123,9 +171,9 @@ def _prune(
         report = dataclasses.replace(report, packing=pack_checked(model, tokenizer, format, part(bar, 0.8, 0.9)))
     bar(0.9, "Saving, and loading the result in a fresh process")
     if format is None:
-        save_pruned(model, tokenizer, report, options.out, dense=description)
+        save_pruned(model, tokenizer, report, options.out, dense=description, identity=whole)
     else:
-        record = record_of(model, report, description)
+        record = record_of(model, report, description, whole)
         save_packed(model, tokenizer, options.out, record, partial(check_files, model, tokenizer))
     bar(1.0, f"Saved to {options.out}")
     if options.json:
@@ -134,16 +182,8 @@ def _prune(
         print(display.report_text(report, options.out))
 
 
-def _finished(options: argparse.Namespace, config: PruningConfig, record: dict) -> None:
-    """Says that there is nothing left to do. RequestError if what is there is the result of another request."""
-    packed = str(_format(options)) if options.pack is not None else None
-    asked = {"settings": config.as_dict(), "model": options.model, "packed": packed}
-    there = {"settings": dict(record["config"]), "model": record["dense"]["id"]}
-    there["packed"] = (record.get("packing") or {}).get("format")
-    if config.sparsity is None:
-        there["settings"]["sparsity"] = None  # what the budget came to
-    if others := differences(there, asked):
-        raise RequestError(f"{options.out} holds the finished result of another run ({others}): choose another folder.")
+def _finished(options: argparse.Namespace, record: dict) -> None:
+    """Says that there is nothing left to do."""
     Checkpoint.clear(options.out)
     if options.json:
         print(json.dumps({"out": str(options.out)} | record | {"dense": record["dense"]["id"]}))

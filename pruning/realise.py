@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import copy
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from torch import nn
 
-from pruning.roles import Anatomy, per_block_lists, renumber
+from pruning.depth import Depth, write_entries
+from pruning.roles import Anatomy, place_names, renumber
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -17,20 +19,24 @@ def remove_blocks(model: PreTrainedModel, anatomy: Anatomy, kept: Sequence[int])
     """Leaves only the blocks of the indices `kept`, in place, and tells the configuration and the blocks.
 
     Afterwards the model generates with a key-value cache as without, and saves as an ordinary shallower model.
-    Returns what puts the blocks back.
+    Returns what puts the blocks back. RequestError, before anything is changed, if no configuration makes that model.
     """
-    lists = per_block_lists(model.config.get_text_config())
-    sliced = {name: [items[index] for index in kept] for name, items in lists.items()}
-    _install(model, anatomy, nn.ModuleList(anatomy.blocks[index] for index in kept), sliced)
-    return lambda: _install(model, anatomy, anatomy.blocks, lists)
+    changed = Depth(model, len(anatomy.blocks)).changes(kept)
+    config, places = model.config.get_text_config(), place_names(anatomy.blocks)
+    before = copy.deepcopy(vars(config))
+    _install(model, anatomy, nn.ModuleList(anatomy.blocks[index] for index in kept), places)
+    write_entries(config, changed)
+
+    def put_back() -> None:
+        _install(model, anatomy, anatomy.blocks, places)
+        vars(config).clear()
+        vars(config).update(before)
+
+    return put_back
 
 
-def _install(model: PreTrainedModel, anatomy: Anatomy, blocks: nn.ModuleList, lists: dict[str, list]) -> None:
+def _install(model: PreTrainedModel, anatomy: Anatomy, blocks: nn.ModuleList, places: Iterable[str]) -> None:
     holder, _, name = anatomy.path.rpartition(".")
     setattr(model.get_submodule(holder), name, blocks)
-    for place, block in enumerate(blocks):
-        renumber(block, place)
-    config = model.config.get_text_config()
-    config.num_hidden_layers = len(blocks)
-    for entry, items in lists.items():
-        setattr(config, entry, items)
+    for number, block in enumerate(blocks):
+        renumber(block, number, places)

@@ -25,6 +25,12 @@ def check_fit(plan: Plan, anatomy: Anatomy) -> None:
                 f"The plan was made for {plan.blocks.count} blocks and this model has {len(anatomy.blocks)}: "
                 "use the dense model it was made for."
             )
+        kept = plan.blocks.kept
+        if not kept or sorted({*kept}) != list(kept) or kept[0] < 0 or kept[-1] >= plan.blocks.count:
+            raise RequestError(
+                f"The plan keeps the blocks {list(kept)} of {plan.blocks.count}: their numbers must ascend from 0 on, "
+                "below that."
+            )
         return
     planned = {entry.name: (entry.rows, entry.columns) for entry in plan.projections}
     found = {entry.name: (entry.rows, entry.columns) for entry in anatomy.projections}

@@ -4,6 +4,8 @@ The blocks are found by structure: the list of modules that holds most of the pa
 that knows attribute names, in one small table; a family whose names are all in it needs no line.
 """
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -30,8 +32,8 @@ EXPERT_ROLES = {"gate_up_proj": "expert_gate_up", "down_proj": "expert_down"}
 # The norms of a block whose parts follow each other as Llama's do, by the last part of their names.
 NORMS = {"input_layernorm": "attention", "post_attention_layernorm": "mlp", "q_norm": "q", "k_norm": "k"}
 NEVER_PRUNED = frozenset({"router"})  # a router chooses experts: a wrong choice costs far more than it weighs
-# Configuration entries that hold one item per block.
-PER_BLOCK_LISTS = ("layer_types", "no_rope_layers", "mlp_layer_types", "layers_block_type", "attention_layers")
+# How a part of a block calls the block's number.
+PLACE = re.compile("layer|block|idx|index|^id$")
 
 REMEDY = "Use a Llama, Qwen, Mistral, Gemma, Phi, GPT-2 or Mixtral kind of model."
 
@@ -133,22 +135,23 @@ def find_anatomy(model: nn.Module) -> Anatomy:
     return Anatomy(path, blocks, tuple(projections), tuple(routers))
 
 
-def per_block_lists(config) -> dict[str, list]:
-    """The entries of a configuration that hold one item per block, by name."""
-    entries = config.to_dict()
-    length = config.num_hidden_layers
-    return {
-        name: list(entries[name])
-        for name in PER_BLOCK_LISTS
-        if isinstance(entries.get(name), (list, tuple)) and len(entries[name]) == length
-    }
+def place_names(blocks: Iterable[nn.Module]) -> set[str]:
+    """The attributes by which blocks and their parts know their number: in all blocks they are it."""
+    equal: dict[str, bool] = {}
+    for index, block in enumerate(blocks):
+        for module in block.modules():
+            for name, value in vars(module).items():
+                if PLACE.search(name) and isinstance(value, int) and not isinstance(value, bool):
+                    equal[name] = equal.get(name, True) and value == index
+    return {name for name, holds in equal.items() if holds}
 
 
-def renumber(block: nn.Module, index: int) -> None:
-    """Tells a block and its parts their place among the blocks, which is their place in the key-value cache."""
+def renumber(block: nn.Module, index: int, names: Iterable[str]) -> None:
+    """Tells a block and its parts, by these attributes, their number, which is their place in the key-value cache."""
     for module in block.modules():
-        if isinstance(getattr(module, "layer_idx", None), int):
-            module.layer_idx = index
+        for name in names:
+            if name in vars(module):
+                setattr(module, name, index)
 
 
 def find_blocks(model: nn.Module) -> tuple[str, nn.ModuleList]:

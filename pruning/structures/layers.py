@@ -3,6 +3,7 @@
 import math
 
 from models.errors import RequestError
+from pruning.depth import Depth
 from pruning.job import Job
 from pruning.plan import BlockPlan, Plan
 from pruning.realise import remove_blocks
@@ -17,14 +18,24 @@ class Layers:
     def plan(self, job: Job) -> Plan:
         """Scores every block of the dense model on the calibration text and picks those that go, in one shot.
 
-        RequestError if the sparsity rounds to no block at all, or leaves fewer than the first and the last.
+        RequestError, before any text is read, if the sparsity rounds to no block at all, leaves fewer than the first
+        and the last, or comes to a model that no configuration describes. Where one describes only some choices, the
+        best of those is taken, and `job.warnings` says so.
         """
         config, blocks = job.config, job.anatomy.blocks
         count = len(blocks)
         going = blocks_to_remove(count, config.sparsity)
-        scores = self._scores(job) if going else []
-        inner = sorted(range(1, count - 1), key=lambda index: scores[index])[:going] if going else []
-        kept = tuple(index for index in range(count) if index not in inner)
+        kept, scores = tuple(range(count)), []
+        if going:
+            depth = Depth(job.model, count)
+            depth.require(going)
+            scores = self._scores(job)
+            kept, lowest = depth.choose(scores, going)
+            if not lowest:
+                job.warnings.append(
+                    "Not the blocks of least influence went: the configuration places kinds of blocks by a rule, "
+                    "which only other choices keep to."
+                )
         sizes = [sum(parameter.nbytes for parameter in block.parameters()) for block in blocks]
         return Plan(
             structure=config.structure,
