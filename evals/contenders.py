@@ -12,12 +12,13 @@ from evals.asking.cache import Cache
 from evals.asking.fingerprint import fingerprint
 from evals.asking.respondent import Respondent
 from evals.cost.memory import Footprint, measure
+from models.adapters import note
+from models.checking import check_folder, check_tokenizer, check_weights, load_config
 from models.errors import RequestError
-from models.loading import Loaded, check_folder, check_tokenizer, load, load_tokenizer
+from models.loading import Loaded, load, load_tokenizer
 from models.memory import available_bytes, require
 from models.policy import choose_device, choose_dtype
 from models.source import locate
-from models.weights import tensor_headers
 from pruning.packing.folder import PACKING
 from pruning.record import finished_record
 
@@ -84,10 +85,7 @@ class Contenders:
 
     def respondent(self, name: str, answers: Cache | None = None) -> Respondent:
         """A model as that which answers requests, from the cache of `answers` where it can."""
-        tokenizer, folder = self.tokenizer(name), self._sources[name].folder
-        from transformers import AutoConfig  # brings in the models' own code, as the tokenizer does
-
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        tokenizer, config = self.tokenizer(name), load_config(self._sources[name])
         return Respondent(name, tokenizer, config, self.identity(name), lambda: self.hold(name)[0], answers)
 
     def dense(self, name: str) -> str:
@@ -106,7 +104,7 @@ class Contenders:
         if name not in self._fingerprints:
             source, dtype = self._sources[name], str(self._dtype).removeprefix("torch.")
             layout = f"{dtype}::{source.layout}" if source.layout else dtype
-            self._fingerprints[name] = fingerprint(source.folder, name, layout, self._target.type)
+            self._fingerprints[name] = fingerprint(source, layout, self._target.type)
         return self._fingerprints[name]
 
     def layouts(self) -> list[str]:
@@ -131,6 +129,10 @@ class Contenders:
                 self._sources[name] = locate(name)
                 self._sizes[name] = self._sizes[name.rpartition("::")[0]]
         return [each for name in self.names for each in (name, *(f"{name}::{layout}" for layout in added[name]))]
+
+    def notes(self) -> list[str]:
+        """What loading does to the models that a reader must know, such as an adapter that is merged."""
+        return list(dict.fromkeys(line for source in self._sources.values() if (line := note(source))))
 
     def footprint(self, name: str) -> Footprint:
         """A model's footprint, from its first loading."""
@@ -168,7 +170,7 @@ class Contenders:
         for name, source in self._sources.items():
             check_folder(source)
             check_tokenizer(source)
-            self._sizes[name] = sum(header.bytes_as(item_bytes) for header in tensor_headers(source.folder, name))
+            self._sizes[name] = sum(header.bytes_as(item_bytes) for header in check_weights(source))
         sizes = list(self._sizes.values())
         # The baseline is one of those held together with others.
         together = max(sizes) if models_at_once == 1 else sizes[0] + sum(sorted(sizes[1:])[1 - models_at_once :])

@@ -1,27 +1,32 @@
 """Loading: MODEL to model, tokenizer and description, with every expected mishap explained in one line."""
 
-from contextlib import contextmanager
+import logging
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
+from models.adapters import base_folder, merge, note
+from models.checking import (
+    check_fit,
+    check_folder,
+    check_tokenizer,
+    check_weights,
+    load_config,
+    tokenizer_explained,
+    tokenizer_folder,
+)
+from models.contents import files_read
 from models.description import Description, content_hash, describe
 from models.errors import EspalierError, RequestError, first_line
-from models.files import read_json
 from models.memory import OutOfMemory, require
 from models.policy import choose_device, choose_dtype
 from models.quiet import quiet_transformers
 from models.readers import find_layout, find_reader
 from models.source import ModelSource, locate
-from models.weights import tensor_headers, weight_files
 
 # Classes of models take seconds to import: a wrong request is told before that.
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
-CAUSAL_SUFFIXES = ("ForCausalLM", "LMHeadModel")
 
 
 class Loaded(NamedTuple):
@@ -43,9 +48,20 @@ def load(model: str, device: str = "auto", dtype: str = "auto") -> Loaded:
     source = locate(model, room=lambda size: require(size, target, model))
     network = load_network(source, target, precision, as_stored=dtype == "auto")
     tokenizer = load_tokenizer(source)
-    _check_fit(model, network, tokenizer)
-    revision = source.revision or content_hash(weight_files(source.folder, model))
-    return Loaded(network, tokenizer, describe(network, model, revision))
+    rows = network.get_input_embeddings().num_embeddings
+    check_fit(model, rows, tokenizer.get_vocab(), tokenizer.get_added_vocab())
+    notes = tuple(filter(None, [note(source)]))
+    for line in notes:
+        logging.getLogger("espalier").warning(line)
+    return Loaded(network, tokenizer, describe(network, model, identity(source), notes))
+
+
+def identity(source: ModelSource) -> str:
+    """The commit of a model of the Hub, else the hash of all that loading reads of it."""
+    # A commit says nothing of the base that an adapter is merged into.
+    if source.revision and source.adapter is None:
+        return source.revision
+    return content_hash(files_read(source))
 
 
 def load_network(
@@ -64,79 +80,37 @@ def load_network(
 
 
 def _load_network(source: ModelSource, target: torch.device, precision: torch.dtype) -> "PreTrainedModel":
-    needed = sum(header.bytes_as(precision.itemsize) for header in tensor_headers(source.folder, source.id))
+    needed = sum(header.bytes_as(precision.itemsize) for header in check_weights(source))
     require(needed, target, f"{source.id} in {str(precision).removeprefix('torch.')}")
-    return _load_weights(source, precision).to(target).eval()
-
-
-def check_folder(source: ModelSource) -> None:
-    """Raises RequestError unless the folder holds a decoder language model that transformers knows by itself."""
-    if not (source.folder / "config.json").exists():
-        raise RequestError(f"{source.id} has no config.json: it is not a model folder that transformers can load.")
-    config = read_json(source.folder / "config.json")
-    family = config.get("model_type")
-    architecture = (config.get("architectures") or [""])[0]
-    if family not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
-        if "auto_map" in config:
-            raise RequestError(
-                f"{source.id} needs code of its own repository, which is never run: "
-                "use a model whose family is part of transformers."
-            )
-        raise RequestError(
-            f"{source.id} is of the family {family!r}, which has no causal language model in this transformers: "
-            "use a decoder model such as Llama, Qwen, Mistral or GPT-2."
-        )
-    if architecture and not architecture.endswith(CAUSAL_SUFFIXES):
-        raise RequestError(
-            f"{source.id} is a {architecture}, not a causal (decoder) language model: it cannot generate text. "
-            "Use a decoder model such as Llama, Qwen, Mistral or GPT-2."
-        )
-
-
-def check_tokenizer(source: ModelSource) -> None:
-    """Raises RequestError if no tokenizer lies beside the weights, or its file is damaged.
-
-    Takes milliseconds: what transformers makes of the file takes a second to import.
-    """
-    if not any((source.folder / name).exists() for name in TOKENIZER_FILES):
-        raise RequestError(
-            f"{source.id} has no tokenizer files: copy tokenizer.json and tokenizer_config.json "
-            "from the model it was made of."
-        )
-    if (file := source.folder / "tokenizer.json").exists():
-        from tokenizers import Tokenizer
-
-        with _tokenizer_explained(source):
-            Tokenizer.from_file(str(file))
+    network = _load_weights(source, precision)
+    if source.adapter is not None:
+        network = merge(network, source)
+    return network.to(target).eval()
 
 
 def load_tokenizer(source: ModelSource) -> "PreTrainedTokenizerBase":
-    """Loads the tokenizer that lies beside the weights. RequestError if there is none or it is damaged."""
+    """Loads the tokenizer that lies beside the weights, or beside the adapter. RequestError if there is none or it is damaged."""
     check_tokenizer(source)
     from transformers import AutoTokenizer
 
-    with _tokenizer_explained(source):
-        return AutoTokenizer.from_pretrained(source.folder, trust_remote_code=False, local_files_only=True)
-
-
-@contextmanager
-def _tokenizer_explained(source: ModelSource):
-    try:
-        yield
-    except Exception as error:  # the tokenizers library raises bare Exceptions for damaged files
-        raise RequestError(
-            f"The tokenizer of {source.id} cannot be read ({first_line(error)}): copy its files again."
-        ) from error
+    # An adapter's folder has no config.json, by which transformers tells the kind of some tokenizers.
+    known = {} if source.adapter is None else {"config": load_config(source)}
+    with tokenizer_explained(source):
+        return AutoTokenizer.from_pretrained(
+            tokenizer_folder(source), trust_remote_code=False, local_files_only=True, **known
+        )
 
 
 def _load_weights(source: ModelSource, dtype: torch.dtype) -> "PreTrainedModel":
     from transformers import AutoModelForCausalLM
 
+    load_config(source)
     try:
-        with quiet_transformers():
+        with quiet_transformers(), base_folder(source) as folder:
             network, info = AutoModelForCausalLM.from_pretrained(
-                source.folder,
+                folder,
                 dtype=dtype,
+                ignore_mismatched_sizes=True,  # told below, with a remedy
                 use_safetensors=True,
                 trust_remote_code=False,
                 local_files_only=True,
@@ -150,6 +124,13 @@ def _load_weights(source: ModelSource, dtype: torch.dtype) -> "PreTrainedModel":
         raise EspalierError(
             f"{source.id} could not be loaded: {first_line(error)}. Check that its files are whole."
         ) from error
+    network.config._name_or_path = network.name_or_path = str(source.folder)
+    if info["mismatched_keys"]:
+        name, stored, wanted = sorted(info["mismatched_keys"], key=str)[0]
+        raise RequestError(
+            f"{len(info['mismatched_keys'])} weights of {source.id} have other shapes than its config.json says (such as "
+            f"{name}: {list(stored)}, not {list(wanted)}): the two do not belong together; fetch or save the model again."
+        )
     if info["missing_keys"]:
         example = sorted(info["missing_keys"])[0]
         raise RequestError(
@@ -157,13 +138,3 @@ def _load_weights(source: ModelSource, dtype: torch.dtype) -> "PreTrainedModel":
             "they do not belong to this config.json, or were saved only in part."
         )
     return network
-
-
-def _check_fit(name: str, network: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> None:
-    rows = network.get_input_embeddings().num_embeddings
-    largest = max(tokenizer.get_vocab().values(), default=-1)
-    if largest < 0 or largest >= rows:
-        raise RequestError(
-            f"The tokenizer of {name} has token ids up to {largest} and the model only {rows} embeddings: "
-            "it belongs to another model. Copy the tokenizer files of the right one."
-        )

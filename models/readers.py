@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from models.errors import RequestError
+from models.reading import is_there
 
 _readers: dict[str, str] = {}
 _layouts: dict[str, str] = {}
@@ -22,7 +23,7 @@ def register_reader(marker: str, reader: str) -> None:
 def find_reader(folder: Path) -> Callable | None:
     """What reads that folder; None for an ordinary one. RequestError if its kind is known and not registered."""
     for marker, floor in KNOWN.items():
-        if (folder / marker).exists():
+        if is_there(folder / marker):
             if marker not in _readers:
                 raise RequestError(
                     f"{folder} holds a model in a format of its own: `import {floor}` before loading it."

@@ -1,12 +1,21 @@
 """Where a MODEL comes from: the embedded one, a local folder, or a repository of the Hub with a revision."""
 
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from models.adapters import with_adapter
 from models.errors import EspalierError, RequestError, first_line
+from models.quantised import refuse_quantised_config
 from models.readers import find_layout
+from models.reading import is_there, reading
+from models.stopping import aside
+
+if TYPE_CHECKING:
+    from huggingface_hub import ModelInfo
 
 EMBEDDED = Path(__file__).parent / "embedded"
 HUB_ID = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+|[\w.-]+)(@(?P<revision>[\w./-]+))?")
@@ -20,12 +29,16 @@ class ModelSource:
     """A model's files: what the person called it, the local folder, and the Hub commit if it has one.
 
     layout: what the person wrote after `::`, how the model shall lie in memory; None for as it is stored.
+    adapter: the folder of the adapter that belongs to it, `folder` then being that of its base; None without one.
+    base: what the adapter's settings call that base, None if it lies beside the adapter.
     """
 
     id: str
     folder: Path
     revision: str | None = None
     layout: str | None = None
+    adapter: Path | None = None
+    base: str | None = None
 
 
 def locate(model: str, room: Room | None = None) -> ModelSource:
@@ -34,17 +47,36 @@ def locate(model: str, room: Room | None = None) -> ModelSource:
     After it may stand `::LAYOUT`, such as `::int8`: how the model shall lie in memory once it is loaded.
     `room(bytes)` is asked before a download and may refuse it. Raises RequestError for everything a person can mend.
     """
+    folder = _local_folder(model)
     name, separator, layout = model.rpartition("::")
-    if separator:
+    if folder is None and separator:
         find_layout("check")(layout)
         return replace(locate(name, room), id=model, layout=layout)
     if model == "embedded":
         return ModelSource("embedded", EMBEDDED)
-    path = Path(model).expanduser()
-    if path.is_dir():
-        return ModelSource(model, path)
+    found = ModelSource(model, folder) if folder is not None else _from_hub(model, room)
+    return with_adapter(found, lambda base: locate(base, room))
+
+
+def _local_folder(model: str) -> Path | None:
+    """The folder of that name, if there is one. RequestError if what is there is a file, or may not be looked into."""
+    path = Path(os.path.expanduser(model))
+    if not is_there(path):
+        return None
     if path.is_file():
-        raise RequestError(f"{model} is a file: give the folder that holds config.json and the safetensors.")
+        raise RequestError(f"{model} is a file: {_instead(path)}")
+    with reading(path):
+        os.scandir(path).close()
+    return path
+
+
+def _instead(path: Path) -> str:
+    if path.suffix.lower() == ".gguf":
+        return "GGUF cannot be read here; give the folder or the Hub id of the original model, with its safetensors."
+    return "give the folder that holds config.json and the safetensors."
+
+
+def _from_hub(model: str, room: Room | None) -> ModelSource:
     match = HUB_ID.fullmatch(model)
     if match is None or model.startswith((".", "/", "~")):
         raise RequestError(f"There is no folder {model}: check the path (or give a Hub id such as owner/name).")
@@ -57,9 +89,12 @@ def _download(model: str, repo: str, revision: str | None, room: Room | None) ->
 
     try:
         info = HfApi().model_info(repo, revision=revision, files_metadata=True)
+        refuse_quantised_config(model, _config_of(info))
         _check_listing(model, [(file.rfilename, file.size or 0) for file in info.siblings or []], room)
         # By the name that was asked for, not by commit: only so is the name remembered for use without a network.
-        folder = snapshot_download(repo, revision=revision, allow_patterns=WANTED, ignore_patterns=UNWANTED)
+        folder = aside(
+            lambda: snapshot_download(repo, revision=revision, allow_patterns=WANTED, ignore_patterns=UNWANTED)
+        )
     except hub.GatedRepoError:
         raise RequestError(
             f"{repo} is gated: accept its terms on its Hub page, then log in with `hf auth login` or set HF_TOKEN."
@@ -82,6 +117,12 @@ def _download(model: str, repo: str, revision: str | None, room: Room | None) ->
                 "set HF_ENDPOINT to a mirror, or use a local folder or `embedded`."
             ) from error
     return ModelSource(model, Path(folder), Path(folder).name)
+
+
+def _config_of(info: "ModelInfo") -> dict:
+    """What the Hub tells of a repository's config.json, before any of it is fetched."""
+    config = getattr(info, "config", None)
+    return config if isinstance(config, dict) else {}
 
 
 def _is_network_trouble(error: Exception) -> bool:

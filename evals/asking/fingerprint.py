@@ -2,22 +2,20 @@
 
 import hashlib
 from importlib.metadata import version
-from pathlib import Path
 
+from models.contents import files_read
 from models.files import sha256
-from models.weights import weight_files
+from models.source import ModelSource
 
 LIBRARIES = ("torch", "transformers", "tokenizers")  # another version may round, or cut a text, otherwise
-NOT_OF_THE_MODEL = {"pruning.json", "training.json"}  # records of its making
 
 
-def fingerprint(folder: Path, name: str, dtype: str, device: str) -> str:
-    """SHA-256, in hex, over the weights and every small file that loading reads, dtype, device kind and libraries.
+def fingerprint(source: ModelSource, dtype: str, device: str) -> str:
+    """SHA-256, in hex, over every file that loading reads (of an adapter too), dtype, device kind and libraries.
 
     The files are read whole: a changed weight is seen even where neither name, size nor time changed.
     """
-    small = (*folder.glob("*.json"), *folder.glob("*.txt"), *folder.glob("*.model"), *folder.glob("*.jinja"))
-    files = sorted({*weight_files(folder, name), *(file for file in small if file.name not in NOT_OF_THE_MODEL)})
-    facts = [f"{file.name} {sha256(file)}" for file in files]
-    facts += [f"{library} {version(library)}" for library in LIBRARIES]
+    facts = [f"{file.name} {sha256(file)}" for file in files_read(source)]
+    libraries = LIBRARIES if source.adapter is None else (*LIBRARIES, "peft")
+    facts += [f"{library} {version(library)}" for library in libraries]
     return hashlib.sha256("\n".join([*facts, dtype, device]).encode()).hexdigest()

@@ -38,7 +38,7 @@ def measure(request: dict, progress: Progress) -> None:
     from models.source import locate
 
     model, evaluation = request["model"], request["evaluation"]
-    if fingerprint(locate(model).folder, model, evaluation["dtype"], evaluation["device"]) != request["fingerprint"]:
+    if fingerprint(locate(model), evaluation["dtype"], evaluation["device"]) != request["fingerprint"]:
         raise EspalierError(
             f"{model} is not what it was when the sweep began, or other versions of torch, transformers or tokenizers "
             "are installed where this cell ran: use the same ones everywhere, and leave the model alone meanwhile."

@@ -18,10 +18,9 @@ from evals.sweeping.grid import Cell, Grid
 from evals.sweeping.inputs import Inputs
 from models.documents import file_documents
 from models.errors import RequestError
-from models.loading import check_folder, check_tokenizer
+from models.checking import check_folder, check_tokenizer, check_weights
 from models.policy import choose_device, choose_dtype
 from models.source import WANTED, ModelSource, locate
-from models.weights import tensor_headers
 from pruning.calibration import find_source
 from pruning.calibration.file import File
 
@@ -103,7 +102,7 @@ def make_plan(request: Request, resume: bool, command: str) -> Plan:
     measuring = _measuring(inputs, request, command)
     sources = {name: _checked(model) for model, name in names.items()}
     prints = {
-        name: fingerprint(source.folder, source.id, request.dtype, request.device) for name, source in sources.items()
+        name: fingerprint(source, request.dtype, request.device) for name, source in sources.items()
     }
     planned = []
     for cell in cells:
@@ -185,7 +184,7 @@ def _checked(model: str) -> ModelSource:
     source = locate(model)
     check_folder(source)
     check_tokenizer(source)
-    list(tensor_headers(source.folder, source.id))
+    check_weights(source)
     return source
 
 

@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evals.asking.cache import Cache, default_path, key
-from evals.asking.fingerprint import fingerprint
+from evals.asking.fingerprint import fingerprint as fingerprint_of
 from evals.contenders import Contenders
 from models.errors import EspalierError, RequestError
+from models.source import ModelSource
 
 ASKED = [("Review: a wall", [" good", " rather bad", " bad"]), ("Review: a tree in the garden", [" good", " bad"])]
 
@@ -71,6 +72,10 @@ def test_the_default_lies_in_the_users_cache_folder(monkeypatch, tmp_path):
 
 def test_another_weight_tokenizer_dtype_or_device_is_another_model(tiny_folder):
     folder = tiny_folder()
+
+    def fingerprint(folder, name, dtype, device):
+        return fingerprint_of(ModelSource(name, folder), dtype, device)
+
     seen = {fingerprint(folder, "a", "float32", "cpu"), fingerprint(folder, "b", "float32", "cpu")}
     assert len(seen) == 1  # a name is no part of a model
     seen |= {fingerprint(folder, "a", "bfloat16", "cpu"), fingerprint(folder, "a", "float32", "cuda")}

@@ -105,6 +105,22 @@ def break_tokenizer_size(folder):
     tokenizer.save_pretrained(folder)
 
 
+def break_pad_token(folder):
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_special_tokens({"pad_token": "[PAD]"})
+    tokenizer.save_pretrained(folder)
+
+
+def break_tokenizer_choice(folder):
+    from training.tokenizer import train_tokenizer
+
+    words = ["gardener", "branches", "tree", "wall", "fruit", "orchard", "quince", "pear", "ladder", "winter", "knife"]
+    texts = [" ".join(f"{one}{other}" for other in words) for one in words] * 5
+    train_tokenizer(texts, 360).save_pretrained(folder)
+
+
 MISHAPS = [
     (break_truncate, "cut off"),
     (break_garbage, "cut off"),
@@ -114,7 +130,9 @@ MISHAPS = [
     (break_shard, "lacks 1 of 1"),
     (break_tokenizer, "no tokenizer"),
     (break_tokenizer_content, "tokenizer"),
-    (break_tokenizer_size, "belongs to another model"),
+    (break_tokenizer_size, r"added and has no embedding: extra0 \(320\) and 49 more"),
+    (break_pad_token, r"added and has no embedding: \[PAD\] \(320\), where the model has 320.*resize_token_embeddings"),
+    (break_tokenizer_choice, "belongs to another model"),
     (lambda folder: (folder / "config.json").unlink(), "no config.json"),
     (lambda folder: (folder / "config.json").write_text("{"), "not valid JSON"),
     (lambda folder: edit_config(folder, architectures=["LlamaForSequenceClassification"]), "cannot generate"),
