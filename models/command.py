@@ -6,6 +6,7 @@ import sys
 import traceback
 from collections.abc import Callable
 
+from models.disk import full
 from models.errors import EspalierError, first_line
 
 
@@ -25,7 +26,9 @@ def finish(run: Callable[[], int | None], debug: bool = False) -> int:
     """Runs a command and returns its exit code: 0 done, 2 the request is wrong, 1 it failed while running."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # our lines say what a person must know
     try:
-        return run() or 0
+        code = run() or 0
+        sys.stdout.flush()  # a full disk is told here, and not by the interpreter as it ends
+        return code
     except KeyboardInterrupt:
         return _complain("Interrupted; nothing half-written was left.", 1, debug)
     except EspalierError as error:
@@ -38,6 +41,8 @@ def finish(run: Callable[[], int | None], debug: bool = False) -> int:
             "Out of memory: use a smaller model, fewer --samples or a shorter --sequence-length.", 1, debug
         )
     except Exception as error:
+        if failed := full(error):
+            return _complain(str(failed), 1, debug)
         text = f"{type(error).__name__}: {first_line(error)} (run again with --debug for the traceback)"
         return _complain(text, 1, debug)
 

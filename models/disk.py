@@ -76,9 +76,13 @@ def explain(error: BaseException, path: Path | str) -> str | None:
     return f"{os.strerror(number)}. {remedy(number, path)}" if number else f"The disk took only a part of it. {FULL}"
 
 
-def is_full(error: BaseException) -> bool:
-    """Whether an error says that a disk took no more, whatever was written."""
-    return _number(error, Path()) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+def full(error: BaseException) -> WriteFailed | None:
+    """The line for an error that says that a disk took no more, whatever was written there; None for other errors."""
+    number = _number(error)
+    if number not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return None
+    path = getattr(error, "filename", None)
+    return WriteFailed(path or "the output", f"{os.strerror(number)}. {remedy(number, path or os.curdir)}")
 
 
 def remedy(number: int, path: Path | str) -> str:
@@ -100,7 +104,7 @@ def explained(path: Path | str) -> Iterator[None]:
         raise WriteFailed(path, reason) from error
 
 
-def _number(error: BaseException, path: Path) -> int | None:
+def _number(error: BaseException, path: Path | None = None) -> int | None:
     """The system's number for an error or for what it came from: 0 where only a failed write is sure, None if not even."""
     seen = None
     while error is not None and not isinstance(error, EspalierError):  # which is explained already
@@ -121,9 +125,9 @@ def _is_of_a_file(error: OSError) -> bool:
     return not isinstance(error, ConnectionError | TimeoutError | ChildProcessError | ProcessLookupError)
 
 
-def _is_about(name: object, path: Path) -> bool:
-    """Whether the file of that name (None: unknown) is what is written at `path`, or one around it."""
-    if not isinstance(name, str | bytes | os.PathLike):
+def _is_about(name: object, path: Path | None) -> bool:
+    """Whether the file of that name (None: unknown) is what is written at `path` (None: anywhere), or one around it."""
+    if path is None or not isinstance(name, str | bytes | os.PathLike):
         return True
     file, place = Path(os.path.realpath(os.fsdecode(name))), Path(os.path.realpath(path))
     return file.is_relative_to(place.parent) or place.is_relative_to(file)

@@ -7,7 +7,6 @@ one file for every finished block. Each is written whole or not at all, so whate
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import os
 import shutil
@@ -18,13 +17,12 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from models.description import Description
+from models.destination import try_folder
 from models.errors import EspalierError, RequestError
-from models.files import TEMPORARY, clear_leftovers, new_file, read_json, write_json
+from models.files import TEMPORARY, clear_leftovers, new_file, read_json, real_path, write_json
 from pruning.blockwise import Batch
-from pruning.config import PruningConfig
+from pruning.identity import differences
 from pruning.plan import Plan, ProjectionPlan
-from pruning.report import library_versions
 from pruning.roles import Projection
 from pruning.windows import Windows
 
@@ -33,61 +31,49 @@ RUN, WINDOWS, PLAN = "run.json", "windows.safetensors", "plan.json"
 
 def partial_folder(out: Path | str) -> Path:
     """Where the unfinished run that will write `out` keeps what is done."""
-    out = Path(os.path.abspath(out))
+    out = real_path(out)
     return out.with_name(f"{out.name}.partial")
 
 
 def refuse_begun(out: Path | str) -> None:
     """Raises RequestError if an unfinished run for `out` is there."""
     folder = partial_folder(out)
-    if folder.exists():
+    if os.path.lexists(folder):
+        _refuse_other(folder)
         raise RequestError(
             f"{folder} keeps a run that was begun and not finished: add --resume to go on with it, or remove that "
             "folder."
         )
 
 
-def fingerprint(config: PruningConfig, plan: Plan | None, dense: Description, device: torch.device) -> dict:
-    """All that the pruned weights depend on, as JSON types. `plan` is one that the run was given."""
-    return {
-        "settings": config.as_dict(),
-        "plan": plan and hashlib.sha256(json.dumps(plan.as_dict()).encode()).hexdigest(),
-        "dense": {"id": dense.id, "revision": dense.revision, "dtype": dense.dtype},
-        "machine": {
-            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-            "threads": torch.get_num_threads(),
-        },
-        "versions": library_versions(),
-    }
+def try_out(out: Path | str) -> None:
+    """RequestError unless a run can write `out`, and beside it what it keeps meanwhile."""
+    try_folder(out)
+    folder = partial_folder(out)
+    if not os.path.lexists(folder):
+        try_folder(folder)
 
 
-def differences(before: dict, now: dict) -> str:
-    """In which entries two nested records differ, in words; empty if in none."""
-    before, now = _flat(before), _flat(now)
-    return ", ".join(
-        f"{name} was {before.get(name)} and is {now.get(name)}"
-        for name in before | now
-        if before.get(name) != now.get(name)
-    )
-
-
-def _flat(record: dict, prefix: str = "") -> dict:
-    flat = {}
-    for name, value in record.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
-    return flat
+def _refuse_other(folder: Path) -> None:
+    """RequestError if what has the name of an unfinished run is not one."""
+    if not folder.is_dir() or (
+        not (folder / RUN).exists() and any(not name.match(TEMPORARY) for name in folder.iterdir())
+    ):
+        raise RequestError(
+            f"{folder} is not an unfinished run of Espalier: move it away, or choose another folder for the result."
+        )
 
 
 class Checkpoint:
     """The finished part of one run, in a folder that is made when there is something to keep.
 
-    Raises RequestError if the folder holds anything else than a run of the same `fingerprint`.
+    Raises RequestError if the folder holds anything else than a run of the same `identity`.
     """
 
-    def __init__(self, out: Path | str, fingerprint: dict):
+    def __init__(self, out: Path | str, identity: dict):
         self._out = Path(out)
         self.folder = partial_folder(out)
-        self._fingerprint = fingerprint
+        self._identity = identity
         self._check()
 
     def windows(self, read: Callable[[], tuple[Windows, float]]) -> tuple[Windows, float]:
@@ -136,11 +122,15 @@ class Checkpoint:
         self._save(self._block(projections[0].block), weights, {"entries": [entry.as_dict() for entry in entries]})
 
     def discard_unless_useful(self) -> bool:
-        """Removes the folder if no block is finished, so that other settings can be tried; whether it was kept."""
-        useful = any(self.folder.glob("block-*"))
-        if not useful:
+        """Removes the folder if nothing of weight is done, so that other settings can be tried; whether it is there.
+
+        Of weight is a finished block, or the choice of whole blocks, which is all the work there.
+        """
+        file = self.folder / PLAN
+        chosen = file.exists() and read_json(file)["plan"].get("blocks") is not None
+        if not chosen and not any(self.folder.glob("block-*")):
             self.close()
-        return useful
+        return self.folder.exists()
 
     def close(self) -> None:
         """Removes the folder: the result has its name."""
@@ -154,22 +144,19 @@ class Checkpoint:
             shutil.rmtree(folder)
 
     def _check(self) -> None:
-        if not self.folder.exists():
+        if not os.path.lexists(self.folder):
             return
         clear_leftovers(self._out)
+        _refuse_other(self.folder)
         file = self.folder / RUN
         if not file.exists():
-            if any(not name.match(TEMPORARY) for name in self.folder.iterdir()):
-                raise RequestError(
-                    f"{self.folder} is not an unfinished run of Espalier: move it away, or choose another --out."
-                )
             return
-        if others := differences(read_json(file), self._fingerprint):
+        if others := differences(read_json(file), self._identity):
             raise RequestError(f"{self.folder} was begun otherwise ({others}): repeat that run, or remove the folder.")
 
     def _begin(self) -> None:
         if not (self.folder / RUN).exists():
-            write_json(self.folder / RUN, self._fingerprint)
+            write_json(self.folder / RUN, self._identity)
 
     def _block(self, index: int) -> Path:
         return self.folder / f"block-{index:04d}.safetensors"

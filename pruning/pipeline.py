@@ -97,6 +97,20 @@ def preview(
         return find("structure", config.structure).implementation().plan(job)
 
 
+def try_text(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    config: PruningConfig,
+    calibration: Sequence[str] | None = None,
+    progress: Progress | None = None,
+    *,
+    device: torch.device | None = None,
+) -> None:
+    """Reads the calibration text and tries the dense model on it, as `prune` begins. Arguments and errors as there."""
+    with _job(model, tokenizer, config, calibration, progress or silent, device=device) as job:
+        job.read_windows()
+
+
 def replay(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,

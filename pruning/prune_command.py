@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> None:
         check_finished(options.out, record, whole)
         _finished(options, record)
     elif options.dry_run:
-        _look(options, config, plan, loaded, device)
+        _look(options, config, plan, loaded, device, made_of)
     else:
         _go(options, config, plan, loaded, device, made_of, whole)
 
@@ -120,13 +120,18 @@ def _load(options: argparse.Namespace) -> tuple[Loaded, torch.device]:
 
 
 def _look(
-    options: argparse.Namespace, config: PruningConfig, plan: Plan | None, loaded: Loaded, device: torch.device
+    options: argparse.Namespace,
+    config: PruningConfig,
+    plan: Plan | None,
+    loaded: Loaded,
+    device: torch.device,
+    made_of: dict,
 ) -> None:
     """`--dry-run`: the plan and a forecast, and every refusal that the run itself would come to."""
     model, tokenizer, description = loaded
     bar = terminal_bar()
     if options.out is not None and options.resume:
-        Checkpoint(options.out, identity(config, plan, description, device, calibration_identity(config, plan)))
+        Checkpoint(options.out, made_of)
     # Text that the model writes itself takes long, and can be neither missing nor damaged.
     if reads_text(config, plan) and config.calibration != "self":
         pipeline.try_text(model, tokenizer, config, progress=bar, device=device)

@@ -33,12 +33,13 @@ def save_pruned(
     out: Path | str,
     dense: Description | None = None,
     check: bool = True,
+    identity: dict | None = None,
 ) -> None:
     """Writes the model, its tokenizer and `pruning.json` to the folder `out`, whole or not at all.
 
     Before the folder takes its name a process that imports only torch and transformers loads it, on the CPU, and
     must find the same logits and the same zeros; without `check`, for a folder that is read and dropped, it does not.
-    `dense` describes the model that was pruned, for the record.
+    `dense` describes the model that was pruned, for the record; `identity` is all that the result depends on.
 
     Raises RequestError if `out` holds anything already, EspalierError if writing or the check fails.
     """
@@ -46,7 +47,7 @@ def save_pruned(
         with quiet_transformers():
             model.save_pretrained(folder)
             tokenizer.save_pretrained(folder)
-        write_json(folder / RECORD, record_of(model, report, dense))
+        write_json(folder / RECORD, record_of(model, report, dense, identity))
         if check:
             check_reload(model, tokenizer, folder)
 
@@ -108,8 +109,10 @@ def compare_logits(expected: torch.Tensor, found: torch.Tensor, tolerance: float
     )
 
 
-def record_of(model: PreTrainedModel, report: Report, dense: Description | None) -> dict:
-    """What `pruning.json` says."""
+def record_of(
+    model: PreTrainedModel, report: Report, dense: Description | None, identity: dict | None = None
+) -> dict:
+    """What `pruning.json` says. `identity`: see `pruning.identity`; by it --resume knows the result again."""
     return {
         "schema_version": SCHEMA_VERSION,
         "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
@@ -117,5 +120,6 @@ def record_of(model: PreTrainedModel, report: Report, dense: Description | None)
             "id": dense.id if dense else model.config._name_or_path,
             "revision": dense.revision if dense else getattr(model.config, "_commit_hash", None),
         },
+        "identity": identity,
         **report.as_dict(),
     }

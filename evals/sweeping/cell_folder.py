@@ -8,7 +8,7 @@ from evals import finished
 from evals.results import FILE_NAME, read_results
 from models.errors import EspalierError, RequestError
 from models.files import TEMPORARY, read_json, write_json
-from pruning.checkpoint import differences
+from pruning.identity import differences
 
 SETTINGS = "cell.json"
 WORKSPACE = "work"

@@ -1,6 +1,7 @@
 """Where calibration text comes from: one file a source, a class with
 
 * `accepts(name) -> bool`: whether `--calibration name` means it;
+* `identity(name) -> str | None`: what the text is beyond its name; RequestError if it is not there;
 * `documents(request) -> iterable of documents`: texts, or lists of token ids, until the caller has enough.
 """
 

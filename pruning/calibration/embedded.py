@@ -1,5 +1,6 @@
 """The texts that ship with Espalier."""
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,11 @@ class Embedded:
     def accepts(name: str) -> bool:
         """Whether `name` means this source."""
         return name == "embedded"
+
+    @staticmethod
+    def identity(name: str) -> str:
+        """SHA-256 of the texts, in hex: another version of Espalier may bring others."""
+        return hashlib.sha256(b"".join(file.read_bytes() for file in sorted(FOLDER.glob("*.txt")))).hexdigest()
 
     def documents(self, request: Request) -> Iterator[str]:
         """The texts; a line of three equals signs stands between two documents of a file."""

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from models.documents import SUFFIXES, file_documents
+from models.files import sha256
 from pruning.calibration import Request
 from pruning.registry import register
 
@@ -16,6 +17,13 @@ class File:
     def accepts(name: str) -> bool:
         """Whether `name` means a file: it exists, or looks like one."""
         return Path(name).expanduser().exists() or name.lower().endswith(SUFFIXES) or name.startswith((".", "/", "~"))
+
+    @staticmethod
+    def identity(name: str) -> str:
+        """SHA-256 of the file, in hex. RequestError if it is missing, of another kind, or its beginning is damaged."""
+        path = Path(name).expanduser()
+        next(file_documents(path), None)
+        return sha256(path)
 
     def documents(self, request: Request) -> Iterator[str]:
         """The documents. RequestError if the file is missing, of another kind, damaged or not UTF-8."""

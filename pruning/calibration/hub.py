@@ -18,6 +18,10 @@ class HubDataset:
         """Whether `name` has the form of one."""
         return "/" in name and is_hub_name(name)
 
+    @staticmethod
+    def identity(name: str) -> None:
+        """None: the name has the revision where one is meant, and what the Hub has today is not known from here."""
+
     def documents(self, request: Request) -> Iterator[str]:
         """The texts, shuffled by the seed within a buffer. Errors as in `models.documents.hub_documents`."""
         return hub_documents(request.name, SPLITS, seed=request.seed)[1]

@@ -1,0 +1,100 @@
+"""What the result of a run depends on, as one record: by it unfinished work is gone on with, and finished work known."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from models.errors import RequestError
+from models.weights import tensor_headers
+from pruning import registry
+from pruning.calibration import find_source
+from pruning.config import PruningConfig
+from pruning.report import library_versions
+
+if TYPE_CHECKING:
+    import torch
+
+    from models.description import Description
+    from pruning.plan import Plan
+
+PACKING = "packing.json"
+
+
+def identity(
+    config: PruningConfig, plan: Plan | None, dense: Description, device: torch.device, calibration: str | None
+) -> dict:
+    """All that the pruned weights depend on, as JSON types.
+
+    `plan` is one that the run was given; `calibration` is the text's own identity (see `calibration_identity`).
+    """
+    import torch
+
+    return {
+        "settings": config.as_dict(),
+        "plan": plan and hashlib.sha256(json.dumps(plan.as_dict()).encode()).hexdigest(),
+        "dense": {"id": dense.id, "revision": dense.revision, "dtype": dense.dtype},
+        "calibration": calibration,
+        "machine": {
+            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+            "threads": torch.get_num_threads(),
+        },
+        "versions": library_versions(),
+    }
+
+
+def reads_text(config: PruningConfig, plan: Plan | None = None) -> bool:
+    """Whether such a pruning, by a given plan or one of its own, reads calibration text."""
+    if plan is not None and plan.blocks is not None:
+        return False  # the blocks were chosen by it
+    kinds = ("method", "solver") if plan else ("method", "solver", "allocation")
+    return any(registry.find(kind, getattr(config, kind)).needs for kind in kinds)
+
+
+def calibration_identity(config: PruningConfig, plan: Plan | None = None) -> str | None:
+    """What the calibration text is beyond its name; None where none is read, or its name and the model say it all.
+
+    RequestError if it is named and not there: even where it would not be read, unless it only came with a plan.
+    """
+    reads = reads_text(config, plan)
+    if plan is not None and not reads:
+        return None
+    found = find_source(config.calibration).identity(config.calibration)
+    return found if reads else None
+
+
+def differences(before: dict, now: dict) -> str:
+    """In which entries two nested records differ, in words; empty if in none."""
+    before, now = _flat(before), _flat(now)
+    return ", ".join(
+        f"{name} was {before.get(name)} and is {now.get(name)}"
+        for name in before | now
+        if before.get(name) != now.get(name)
+    )
+
+
+def check_finished(out: Path | str, record: dict, asked: dict) -> None:
+    """RequestError unless the finished folder `out` is whole, and its `record` has the identity that is `asked` for."""
+    known = record.get("identity") if isinstance(record, dict) else None
+    if not isinstance(known, dict):
+        raise RequestError(
+            f"{out} holds a finished result whose pruning.json does not say what it was made of (another program or "
+            "version wrote it), so that it may be of another request: choose another folder."
+        )
+    if others := differences(known, asked):
+        raise RequestError(f"{out} holds the finished result of another run ({others}): choose another folder.")
+    if (Path(out) / PACKING).exists() != (asked["packed"] is not None):
+        raise RequestError(f"{out} was packed or unpacked after it was finished: choose another folder.")
+    try:
+        list(tensor_headers(Path(out), str(out)))
+    except RequestError as error:
+        raise RequestError(f"{out} was finished and has been damaged since ({error}): remove it.") from error
+
+
+def _flat(record: dict, prefix: str = "") -> dict:
+    flat = {}
+    for name, value in record.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return flat
