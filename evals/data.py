@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from evals.texts import prose
+from models.characters import check_strings
 from models.documents import HUB_DATASET, file_documents, hub_documents, is_hub_name
 from models.errors import RequestError
 
@@ -72,8 +73,5 @@ def _joined(id: str, documents: Iterable[str], revision: str | None = None) -> T
 def _checked(text: Text) -> Text:
     if not text.content.strip():
         raise RequestError(f"The text {text.id} is empty: give one with some thousand words.")
-    try:
-        text.content.encode()
-    except UnicodeEncodeError as error:
-        raise RequestError(f"The text {text.id} holds half a character at {error.start}: mend its encoding.") from None
+    check_strings(text.content, f"The text {text.id}", nul=True)
     return text

@@ -1,6 +1,7 @@
 """Rows of a Hub data set, through the `datasets` library."""
 
-from evals.rows import Row
+from evals.row import Row
+from models.characters import check_strings
 from models.documents import HUB_DATASET, explain_hub_error
 from models.errors import RequestError
 
@@ -18,8 +19,12 @@ def hub_rows(name: str) -> list[Row]:
             f"Reading {name} needs the package `datasets`: `pip install datasets`, or give --source."
         ) from None
     try:
-        return datasets.load_dataset(
+        found = datasets.load_dataset(
             asked["repo"], asked["config"], split=asked["split"], revision=asked["revision"]
         ).to_list()
     except Exception as error:
         raise explain_hub_error(name, error) from error
+    rows = [Row(fields, f"{name}, row {number}") for number, fields in enumerate(found, 1)]
+    for row in rows:
+        check_strings(row, row.where, nul=True)
+    return rows

@@ -16,9 +16,12 @@ from models.errors import RequestError
 
 if TYPE_CHECKING:
     from evals.results import Result
+    from evals.row import Row
+    from evals.task import Task
     from evals.trial import Trial
 
 FOLDER = Path(__file__).parent / "metrics"
+CheckRow = Callable[["Task", "Row"], None]
 _REGISTERED: dict[str, "Metric"] = {}
 
 
@@ -26,20 +29,27 @@ _REGISTERED: dict[str, "Metric"] = {}
 class Metric:
     """A metric: `measure` yields its results; `models_at_once` is how many models it holds in memory together.
 
-    One with `tasks` is measured on those tasks of `evals.task` that name it.
+    One with `tasks` is measured on those tasks of `evals.task` that name it; `check` then raises RequestError for a row
+    that it cannot ask about or judge.
     """
 
     name: str
     measure: Callable[["Trial"], Iterable["Result"]]
     models_at_once: int
     tasks: bool
+    scores: bool
+    check: CheckRow
 
 
-def metric(models_at_once: int = 1, tasks: bool = False) -> Callable:
+def _no_check(task: "Task", row: "Row") -> None:
+    """For rows of which nothing but the prompt is needed."""
+
+
+def metric(models_at_once: int = 1, tasks: bool = False, scores: bool = False, check: CheckRow = _no_check) -> Callable:
     """Registers the decorated function as the metric of its name."""
 
     def register(measure: Callable[["Trial"], Iterable["Result"]]) -> Callable:
-        _REGISTERED[measure.__name__] = Metric(measure.__name__, measure, models_at_once, tasks)
+        _REGISTERED[measure.__name__] = Metric(measure.__name__, measure, models_at_once, tasks, scores, check)
         return measure
 
     return register

@@ -1,4 +1,4 @@
-"""Rows of labelled data, whatever the layout of their file: each row a dict of named fields.
+"""Rows of labelled data, whatever the layout of their file: each row a dict of named fields that knows its line.
 
 Layouts: `jsonl`, `csv`, `tsv` (told by the file's name; `columns` names the fields of a table without a header),
 `squad` (SQuAD's JSON: one row a question), `conll` (one row a sentence: `words`, `tags`, `sentence`) and `parallel`
@@ -18,15 +18,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
+from evals.row import Row
+from models.characters import BYTE_ORDER_MARK, check_strings
 from models.errors import RequestError
 
 OPENERS = {".gz": gzip.open, ".xz": lzma.open}
 LARGEST_FIELD = 1 << 24  # characters; csv's own limit is less than a long review
-Row = dict
+QUOTING = "put a text that holds commas or quotation marks in quotation marks, and double those within it"
 
 
 def read_rows(path: Path, layout: str | None = None, columns: Sequence[str] = ()) -> list[Row]:
-    """All rows of a file. RequestError, with the line where there is one, for what is missing, broken or unknown."""
+    """All rows of a file. RequestError, with the line where there is one, for what is missing, broken or unknown.
+
+    No string of a row has half a character or NUL in it. Blank lines of a .jsonl, .csv or .tsv file are no rows.
+    """
     layout = layout or kind_of(path)
     if layout not in LAYOUTS:
         raise RequestError(f"{path}: unknown layout {layout!r}; use one of {', '.join(LAYOUTS)}.")
@@ -41,18 +46,26 @@ def read_rows(path: Path, layout: str | None = None, columns: Sequence[str] = ()
         raise RequestError(f"{path} cannot be read ({error}): it may be cut off; fetch it again.") from None
     if not rows:
         raise RequestError(f"{path} holds no row: check the file.")
+    for row in rows:
+        check_strings(row, row.where)
     return rows
 
 
 def read_parallel(paths: Sequence[Path], columns: Sequence[str]) -> list[Row]:
-    """Rows of files whose lines belong together, a column a file. RequestError if they differ in length or number."""
+    """Rows of files whose lines belong together, a column a file. RequestError if they differ in length or number.
+
+    Blank lines at the end of a file do not count.
+    """
     if len(paths) != len(columns):
         raise RequestError(f"{len(paths)} files of aligned lines need as many columns, not {len(columns)}: name them.")
-    sides = [[row["line"] for row in read_rows(path, "lines")] for path in paths]
+    sides = [_without_blank_end(read_rows(path, "lines")) for path in paths]
     if len({len(side) for side in sides}) > 1:
         lengths = ", ".join(f"{path.name} {len(side)}" for path, side in zip(paths, sides, strict=True))
         raise RequestError(f"The files are not aligned ({lengths} lines): fetch them again.")
-    return [dict(zip(columns, lines, strict=True)) for lines in zip(*sides, strict=True)]
+    return [
+        Row({name: row["line"] for name, row in zip(columns, lines, strict=True)}, lines[0].where)
+        for lines in zip(*sides, strict=True)
+    ]
 
 
 def kind_of(path: Path) -> str:
@@ -84,32 +97,57 @@ def _jsonl(file: TextIO, path: Path, columns: tuple[str, ...]) -> Iterator[Row]:
             continue
         try:
             row = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             row = None
         if not isinstance(row, dict):
             raise RequestError(f"{path}, line {number}: every line must be a JSON object.")
-        yield row
+        yield Row(row, f"{path}, line {number}")
 
 
 def _table(delimiter: str, quoting: int) -> Callable[[TextIO, Path, tuple[str, ...]], Iterator[Row]]:
     def read(file: TextIO, path: Path, columns: tuple[str, ...]) -> Iterator[Row]:
         csv.field_size_limit(LARGEST_FIELD)
-        lines = csv.reader(file, delimiter=delimiter, quoting=quoting)
-        names = list(columns) or next(lines, [])
-        for cells in lines:
-            if len(cells) < len(names):
-                raise RequestError(f"{path}, line {lines.line_num}: {len(cells)} columns where {len(names)} are named.")
-            yield {name: cell.lstrip("\ufeff") for name, cell in zip(names, cells, strict=False)}
+        # strict: a quotation mark that is never closed would make the rest of the file one field.
+        lines = _lines_of_table(csv.reader(file, delimiter=delimiter, quoting=quoting, strict=True), path)
+        names = list(columns) or _header(*next(lines, ("", [])))
+        for where, cells in lines:
+            if len(cells) != len(names):
+                advice = f"; {QUOTING}" if quoting != csv.QUOTE_NONE and len(cells) > len(names) else ""
+                raise RequestError(f"{where}: {len(cells)} columns where {len(names)} are named{advice}.")
+            yield Row({name: cell.lstrip(BYTE_ORDER_MARK) for name, cell in zip(names, cells, strict=True)}, where)
 
     return read
 
 
+def _lines_of_table(lines, path: Path) -> Iterator[tuple[str, list[str]]]:
+    """Where each line of a table begins that is not blank, and its cells."""
+    while True:
+        where = f"{path}, line {lines.line_num + 1}"
+        try:
+            cells = next(lines)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise RequestError(f"{where}: no row of a table ({error}); {QUOTING}.") from None
+        if len(cells) > 1 or "".join(cells).strip():
+            yield where, cells
+
+
+def _header(where: str, cells: Sequence[str]) -> list[str]:
+    """The names of the columns. RequestError if two have one name."""
+    names = [cell.strip(BYTE_ORDER_MARK).strip() for cell in cells]
+    if twice := [name for name in names if name and names.count(name) > 1]:
+        raise RequestError(f"{where}: two columns are called {twice[0]!r}: rename one.")
+    return names
+
+
 def _squad(file: TextIO, path: Path, columns: tuple[str, ...]) -> Iterator[Row]:
+    number = 1
     try:
         for article in json.load(file)["data"]:
             for paragraph in article["paragraphs"]:
                 for asked in paragraph["qas"]:
-                    yield {
+                    fields = {
                         "id": asked["id"],
                         "title": article.get("title", ""),
                         # In one line each, as models were taught to read them: a line's end would end the field.
@@ -118,22 +156,34 @@ def _squad(file: TextIO, path: Path, columns: tuple[str, ...]) -> Iterator[Row]:
                         "answers": list(dict.fromkeys(answer["text"] for answer in asked["answers"])),
                         "impossible": bool(asked.get("is_impossible", False)),
                     }
-    except (ValueError, KeyError, TypeError):
-        raise RequestError(f"{path} is not in SQuAD's layout: give its JSON file.") from None
+                    yield Row(fields, f"{path}, question {number}")
+                    number += 1
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise RequestError(f"{path} is not in SQuAD's layout (question {number}): give its JSON file.") from None
 
 
 def _conll(file: TextIO, path: Path, columns: tuple[str, ...]) -> Iterator[Row]:
-    for filled, lines in itertools.groupby(file, key=lambda line: bool(line.strip())):
+    for filled, lines in itertools.groupby(enumerate(file, 1), key=lambda line: bool(line[1].strip())):
         if filled:
-            cells = [line.rstrip("\r\n").split("\t") for line in lines]
-            if any(len(cell) < 2 for cell in cells):
-                raise RequestError(f"{path}: a line has no tag; every line must be a word, a tab and its tag.")
-            words = [cell[0].split(":", 1)[-1] or ":" for cell in cells]
-            yield {"words": words, "tags": [cell[-1] for cell in cells], "sentence": " ".join(words)}
+            numbered = [(number, line.rstrip("\r\n").split("\t")) for number, line in lines]
+            for number, cell in numbered:
+                if len(cell) < 2 or not cell[0].strip() or not cell[-1].strip():
+                    raise RequestError(
+                        f"{path}, line {number}: a line has no tag; every line must be a word, a tab and its tag."
+                    )
+            words = [cell[0].split(":", 1)[-1] or ":" for _, cell in numbered]
+            tags = [cell[-1].strip() for _, cell in numbered]
+            fields = {"words": words, "tags": tags, "sentence": " ".join(words)}
+            yield Row(fields, f"{path}, line {numbered[0][0]}")
 
 
 def _lines(file: TextIO, path: Path, columns: tuple[str, ...]) -> Iterator[Row]:
-    return ({"line": line.rstrip("\r\n")} for line in file)
+    return (Row({"line": line.rstrip("\r\n")}, f"{path}, line {number}") for number, line in enumerate(file, 1))
+
+
+def _without_blank_end(rows: Sequence[Row]) -> list[Row]:
+    filled = [at for at, row in enumerate(rows, 1) if row["line"].strip()]
+    return list(rows[: filled[-1] if filled else 0])
 
 
 LAYOUTS = {

@@ -13,7 +13,7 @@ from evals.asking.respondent import Respondent
 from evals.figures import Figure, compare, estimate, ratio_of_sums
 from evals.measurement import Measurement
 from evals.results import PairedTest, Result
-from evals.rows import Row
+from evals.row import Row
 from evals.samples import Sample
 from evals.statistics import Estimate
 from evals.task import Task
@@ -50,7 +50,8 @@ def run_tasks(
     """
     tasks = {task.name: task for task in trial.tasks(metric)}
     trial.notes += [note for task in tasks.values() for note in _flattered(trial, task)]
-    rows = {name: task.rows(trial.source, trial.most(task)) for name, task in tasks.items()}
+    available = {name: task.all_rows(trial.source) for name, task in tasks.items()}
+    rows = {name: task.chosen(available[name], trial.most(task)) for name, task in tasks.items()}
     names = trial.contenders.names
     found: dict[tuple[str, str], list[Sample]] = {}
     for at, model in enumerate(names):
@@ -65,7 +66,8 @@ def run_tasks(
             ]
             found[model, name] = trial.samples[model, name] = samples
     for name, task in tasks.items():
-        told = {"name": metric, "task": name, "task_sha256": task.digest, "rows": len(rows[name])} | protocol(task)
+        told = {"name": metric, "task": name, "task_sha256": task.digest, "rows": len(rows[name])}
+        told |= {"rows_available": len(available[name]), "shots": task.shots} | protocol(task)
         told["rows_sha256"] = hashlib.sha256(json.dumps(rows[name], sort_keys=True).encode()).hexdigest()[:16]
         if cluster := task.options.get("cluster"):
             told["cluster"] = cluster

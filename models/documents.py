@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from models.characters import check_strings, checked
 from models.errors import EspalierError, RequestError, first_line
 
 PLAIN = (".txt", ".raw")  # of plain text; WikiText's own files end in .raw
@@ -36,7 +37,7 @@ def file_documents(path: Path) -> Iterator[str]:
     """The documents of a file: one of plain text is one, a .jsonl one a line.
 
     Raises RequestError, naming the line where there is one, if the file is missing, of another kind, damaged, not
-    UTF-8, or holds something else than objects with a string field `text`.
+    UTF-8, has characters that nobody can use, or holds something else than objects with a string field `text`.
     """
     if not path.is_file() or not path.name.lower().endswith(SUFFIXES):
         if not path.exists():
@@ -47,7 +48,7 @@ def file_documents(path: Path) -> Iterator[str]:
         opener = gzip.open if path.name.lower().endswith(".gz") else open
         with opener(path, "rt", encoding="utf-8-sig", newline="") as file:  # line ends as they are
             if kind.endswith(PLAIN):
-                yield file.read()
+                yield checked(file.read(), str(path))
             else:
                 yield from (_text_field(path, number, line) for number, line in enumerate(file, 1) if line.strip())
     except UnicodeDecodeError as error:
@@ -86,9 +87,12 @@ def hub_documents(name: str, splits: Sequence[str], seed: int | None = None) -> 
 
 def _text_column(name: str, rows) -> Iterator[str]:
     try:
-        for row in rows:
-            if not isinstance(row.get("text"), str):
+        for number, row in enumerate(rows, 1):
+            if "text" not in row:
                 raise RequestError(f"The data set {name} has no column `text` (it has {', '.join(row)}): use another.")
+            if not isinstance(row["text"], str):
+                raise RequestError(f"The data set {name}, row {number} as it was read: `text` is {row['text']!r:.40}: use another.")
+            check_strings(row["text"], f"The data set {name}, row {number} as it was read,", nul=True)
             yield row["text"]
     except EspalierError:
         raise
@@ -109,8 +113,8 @@ def explain_hub_error(name: str, error: Exception) -> EspalierError:
 def _text_field(path: Path, number: int, line: str) -> str:
     try:
         text = json.loads(line)["text"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         text = None
     if not isinstance(text, str):
         raise RequestError(f"{path}, line {number}: every line must be a JSON object with a string field `text`.")
-    return text
+    return checked(text, f"{path}, line {number}")

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from models.characters import check_strings
 from models.errors import EspalierError, RequestError
 
 # What the person who asked can mend; the disk itself is at fault in all other cases.
@@ -70,11 +71,15 @@ def parse_json(path: Path) -> Any:
     """What a JSON file says. RequestError, naming it, if it cannot be read or is no JSON."""
     try:
         with reading(path):
-            return json.loads(path.read_text(encoding="utf-8"))
+            text = path.read_text(encoding="utf-8-sig")
+        value = json.loads(text)
     except RecursionError:
         raise RequestError(f"{path} is no JSON of ours (nested too deeply): make it again.") from None
     except ValueError as error:
         raise RequestError(f"{path} is not valid JSON ({error}): it may be cut off; make it again.") from None
+    if "\\ud" in text.lower():  # UTF-8 has no half of a character but in this form
+        check_strings(value, str(path))
+    return value
 
 
 def parse_object(path: Path, again: str = "fetch or save the model again") -> dict:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from models.characters import fault_of
 from models.errors import RequestError
 
 COMPRESSIONS = {".gz": gzip.open, ".xz": lzma.open}
@@ -102,9 +103,11 @@ def _lines(path: Path) -> Rows:
     with opener(path, "rb") as file:
         for number, line in enumerate(file, 1):
             try:
-                yield number, line.decode("utf-8-sig" if number == 1 else "utf-8")
+                text = line.decode("utf-8-sig" if number == 1 else "utf-8")
             except UnicodeDecodeError as error:
                 yield number, Broken(number, f"not UTF-8 at byte {error.start}")
+            else:
+                yield number, _usable(number, text)
 
 
 class _WholeLines:
@@ -152,7 +155,11 @@ def _row(number: int, line: str, fields: tuple[str, ...]) -> str | Broken:
     values = [row.get(field) for field in fields] if isinstance(row, dict) else [None]
     if not all(isinstance(value, str) for value in values):
         return Broken(number, f"no JSON object with {' and '.join(fields)} as strings")
-    return "\n".join(values)
+    return _usable(number, "\n".join(values))
+
+
+def _usable(number: int, text: str) -> str | Broken:
+    return Broken(number, fault) if (fault := fault_of(text)) else text
 
 
 def _table_rows(path: Path, fields: tuple[str, ...]) -> Rows:

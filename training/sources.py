@@ -60,15 +60,22 @@ class Passage:
 
 def open_text(path: Path) -> TextIO:
     """Opens a UTF-8 text file, plain or compressed (.gz, .xz), for reading."""
-    return COMPRESSIONS.get(path.suffix, open)(path, "rt", encoding="utf-8")
+    return COMPRESSIONS.get(path.suffix, open)(path, "rt", encoding="utf-8-sig")
 
 
 def read_sst2(path: Path) -> Iterator[Review]:
-    """Rows of the GLUE layout, their spaced-out tokens joined again as people write."""
+    """Rows of the GLUE layout, their spaced-out tokens joined again as people write; blank lines are none.
+
+    RequestError, with its line, for a row that is no text, tab and 0 or 1.
+    """
     with open_text(path) as file:
-        next(file)
-        for line in file:
-            text, label = line.rstrip("\n").split("\t")
+        next(file, None)
+        for number, line in enumerate(file, 2):
+            text, tab, label = line.rstrip("\n").partition("\t")
+            if not line.strip():
+                continue
+            if not tab or label.strip() not in ("0", "1") or not text.strip():
+                raise RequestError(f"{path}, line {number}: no text, a tab and 0 or 1: mend the line.")
             yield Review(join_tokens(text), int(label))
 
 

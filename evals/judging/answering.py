@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from evals.asking.respondent import Respondent
 from evals.results import Result
-from evals.rows import Row
+from evals.row import Row
 from evals.task import Task
 from evals.task_run import Figures, Judge, Target, run_tasks
 from evals.trial import Trial
@@ -50,8 +50,16 @@ def stops(task: Task) -> list[str]:
 
 
 def references(task: Task, row: Row) -> list[str]:
-    """The texts of the fields that the task's `references` names: right answers, any of them."""
-    return [str(task.field(row, name)) for name in task.option("references")]
+    """The texts of the fields that the task's `references` names: right answers, any of them.
+
+    RequestError where one is missing, null or empty.
+    """
+    return [task.text(row, name) for name in task.option("references")]
+
+
+def check_references(task: Task, row: Row) -> None:
+    """RequestError unless the row has all references."""
+    references(task, row)
 
 
 def flips(first: str, second: str) -> float:

@@ -18,7 +18,7 @@ from evals.asking.respondent import Respondent
 from evals.figures import Figure
 from evals.judging import calibration, classification
 from evals.results import Result
-from evals.rows import Row
+from evals.row import Row
 from evals.samples import Sample
 from evals.task import Task
 from evals.task_run import run_tasks
@@ -41,24 +41,30 @@ def continuations(task: Task, row: Row) -> list[str]:
     choices = task.option("choices")
     if isinstance(choices, dict):
         return list(choices.values())
-    listed = task.field(row, choices)
-    if not isinstance(listed, list) or len(listed) < 2:
-        raise RequestError(f"Task {task.name}: the field {choices!r} must be a list of two choices at least.")
     delimiter = task.options.get("delimiter", " ")
-    return [f"{delimiter}{choice}" for choice in listed]
+    return [f"{delimiter}{choice}" for choice in _listed(task, row)]
 
 
 def target(task: Task, row: Row) -> int:
-    """The number of the right choice. RequestError for a label that is none of them."""
-    label, choices = task.field(row, task.option("label")), task.option("choices")
-    known = [str(key) for key in choices] if isinstance(choices, dict) else [str(each) for each in row[choices]]
-    if str(label) in known:
-        return known.index(str(label))
+    """The number of the right choice: told by its text, its number from 0, or its letter.
+
+    RequestError for a label that is missing or none of them.
+    """
+    label, choices = task.label(row, task.option("label")), task.option("choices")
+    known = [str(key) for key in choices] if isinstance(choices, dict) else _listed(task, row)
+    if label in known:
+        return known.index(label)
     if not isinstance(choices, dict):
-        number = LETTERS.find(str(label).strip().upper()) if str(label).strip().isalpha() else int(label)
+        number = int(label) if label.isdecimal() else LETTERS.find(label.upper()) if len(label) == 1 else -1
         if 0 <= number < len(known):
             return number
-    raise RequestError(f"Task {task.name}: the label {label!r} is none of {', '.join(known)}.")
+    raise RequestError(f"{task.at(row)}: the label {label!r} is none of {', '.join(known)}.")
+
+
+def check_row(task: Task, row: Row) -> None:
+    """RequestError unless the row has its choices and says which is right."""
+    continuations(task, row)
+    target(task, row)
 
 
 def answer(respondent: Respondent, task: Task, rows: Sequence[Row], progress: Progress) -> list[Answer]:
@@ -145,6 +151,14 @@ def _scores(score: ChoiceScore) -> dict[str, float]:
         "norm": total / max(score.characters, 1),
         "bytes": total / max(score.bytes, 1),
     }
+
+
+def _listed(task: Task, row: Row) -> list[str]:
+    name = task.option("choices")
+    listed = task.field(row, name)
+    if not isinstance(listed, list) or len(listed) < 2:
+        raise RequestError(f"{task.at(row)}: the field {name!r} must be a list of two choices at least.")
+    return task.texts(row, name, listed)
 
 
 def _by_pmi(task: Task) -> bool:

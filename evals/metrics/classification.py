@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator
 
-from evals.judging.choices import run_choices
+from evals.judging.choices import check_row, run_choices
 from evals.registry import metric
 from evals.results import Result
 from evals.trial import Trial
 
 
-@metric(tasks=True)
+@metric(tasks=True, scores=True, check=check_row)
 def classification(trial: Trial) -> Iterator[Result]:
     """Accuracy, precision, recall, F1, MCC and calibration of classes chosen by log-likelihood."""
     yield from run_choices(trial, "classification")

@@ -8,7 +8,7 @@ from evals.judging.counted import mean_of_counted
 from evals.judging.words import words
 from evals.registry import metric
 from evals.results import Result
-from evals.rows import Row
+from evals.row import Row
 from evals.task import Task
 from evals.trial import Trial
 

@@ -6,25 +6,38 @@ from evals.asking.respondent import Respondent
 from evals.figures import Figure
 from evals.registry import metric
 from evals.results import Result
-from evals.rows import Row
+from evals.row import Row
 from evals.task import Task
 from evals.task_run import run_tasks
 from evals.trial import Trial
+from models.errors import RequestError
 from models.progress import Progress
 
 
-@metric(tasks=True, scores=True)
+def sides(task: Task, row: Row) -> list[str]:
+    """The good sentence and the bad one. RequestError where one is missing or empty, or both are the same."""
+    found = [task.text(row, task.option(side)) for side in ("good", "bad")]
+    if found[0] == found[1]:
+        raise RequestError(f"{task.at(row)}: both sentences are {found[0]!r:.60}: a minimal pair differs.")
+    return found
+
+
+def check_row(task: Task, row: Row) -> None:
+    """RequestError unless the row has both sentences, and a group where the task has groups."""
+    sides(task, row)
+    if group := task.options.get("group"):
+        task.text(row, group)
+
+
+@metric(tasks=True, scores=True, check=check_row)
 def grammar(trial: Trial) -> Iterator[Result]:
     """How often the good sentence of a minimal pair is likelier than the bad one, as BLiMP counts it."""
-    yield from run_tasks(
-        trial, "grammar", figures, answer, judge, lambda task, row: task.field(row, task.option("good"))
-    )
+    yield from run_tasks(trial, "grammar", figures, answer, judge, lambda task, row: sides(task, row)[0])
 
 
 def answer(respondent: Respondent, task: Task, rows: Sequence[Row], progress: Progress) -> list[list[dict]]:
     """The log-likelihoods of both sentences of every row, whole, behind the token that a text begins with."""
-    sides = [task.option("good"), task.option("bad")]
-    asked = [task.field(row, side) for row in rows for side in sides]
+    asked = [text for row in rows for text in sides(task, row)]
     values = respondent.whole_texts(asked, progress)
     answers = []
     for at in range(0, len(asked), 2):

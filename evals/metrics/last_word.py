@@ -9,16 +9,25 @@ from evals.figures import Figure
 from evals.judging.last_word import cut
 from evals.registry import metric
 from evals.results import Result
-from evals.rows import Row
+from evals.row import Row
 from evals.task import Task
 from evals.task_run import run_tasks
 from evals.trial import Trial
+from models.errors import RequestError
 from models.progress import Progress
 
 LARGEST_LOG = 700.0  # nats; exp of little more is not a finite float
 
 
-@metric(tasks=True, scores=True)
+def check_row(task: Task, row: Row) -> None:
+    """RequestError unless the passage has a last word after a space."""
+    try:
+        cut(task.prompt_of(row))
+    except RequestError as error:
+        raise RequestError(f"{task.at(row)}: {error}") from None
+
+
+@metric(tasks=True, scores=True, check=check_row)
 def last_word(trial: Trial) -> Iterator[Result]:
     """Whether the last word of a passage is written greedily, and how much it surprises, as LAMBADA counts it."""
     yield from run_tasks(trial, "last_word", figures, answer, judge, lambda task, row: cut(task.prompt_of(row))[1])

@@ -13,16 +13,38 @@ from evals.judging import answering, cmrc, squad
 from evals.judging.counted import counted, left_out, mean_of_counted
 from evals.registry import metric
 from evals.results import Result
-from evals.rows import Row
+from evals.row import Row
 from evals.task import Task
 from evals.trial import Trial
+from models.errors import RequestError
 
 SCORES = {"exact_match": squad.exact_match, "f1": squad.token_f1}
 CHINESE_SCORES = {"exact_match": cmrc.exact_match, "f1": cmrc.run_f1}
 PARTS = ("has_answer", "no_answer")
 
 
-@metric(tasks=True)
+def target(task: Task, row: Row) -> list[str]:
+    """The right answers; none where the context has none. The Hub's rows have them in a table of their own.
+
+    RequestError where there is no list of texts, or none is right and the task has no `no_answer`.
+    """
+    answers = task.field(row, "answers")
+    answers = answers.get("text") if isinstance(answers, dict) else answers
+    listed = [answers] if isinstance(answers, str) else answers
+    if not isinstance(listed, list | tuple):
+        raise RequestError(f"{task.at(row)}: 'answers' is {listed!r:.40}, where a list of texts is needed.")
+    no_answer = _no_answer(task)
+    if not listed and not no_answer:
+        raise RequestError(f"{task.at(row)}: there is no answer: give one, or leave the row out.")
+    return task.texts(row, "answers", listed, empty=bool(no_answer))
+
+
+def check_row(task: Task, row: Row) -> None:
+    """RequestError unless the row has its answers."""
+    target(task, row)
+
+
+@metric(tasks=True, check=check_row)
 def qa(trial: Trial) -> Iterator[Result]:
     """Exact match and F1 of answers found in a context: SQuAD 1.1 and 2.0, CMRC 2018."""
     definitions = {task.name: {"definition": definition(task)} for task in trial.tasks("qa")}
@@ -46,12 +68,6 @@ def judge(task: Task, row: Row, written: str) -> dict[str, list[float]]:
     here = "has_answer" if wanted else "no_answer"
     parts = {f"{part}_{name}": counted(found[name]) if part == here else left_out() for part in PARTS for name in found}
     return {name: [value] for name, value in found.items()} | parts
-
-
-def target(task: Task, row: Row) -> list[str]:
-    """The right answers; none where the context has none. The Hub's rows have them in a table of their own."""
-    answers = task.field(row, "answers")
-    return list(answers["text"] if isinstance(answers, dict) else answers)
 
 
 def definition(task: Task) -> str:

@@ -10,12 +10,12 @@ from evals.judging import answering
 from evals.judging import summaries as scores
 from evals.registry import metric
 from evals.results import Result
-from evals.rows import Row
+from evals.row import Row
 from evals.task import Task
 from evals.trial import Trial
 
 
-@metric(tasks=True)
+@metric(tasks=True, check=answering.check_references)
 def summarisation(trial: Trial) -> Iterator[Result]:
     """ROUGE-1, ROUGE-2, ROUGE-L and ROUGE-Lsum of summaries, the best over several references."""
     # Before any model writes: without rouge_score it would be for nothing.

@@ -10,12 +10,12 @@ from evals.judging import answering
 from evals.judging import translation as scores
 from evals.registry import metric
 from evals.results import Result
-from evals.rows import Row
+from evals.row import Row
 from evals.task import Task
 from evals.trial import Trial
 
 
-@metric(tasks=True)
+@metric(tasks=True, check=answering.check_references)
 def translation(trial: Trial) -> Iterator[Result]:
     """Corpus BLEU and chrF of translations, as sacrebleu computes them, with its signatures."""
     # Before any model writes: without sacrebleu it would be for nothing.

@@ -13,10 +13,11 @@ from evals.reporting.headings import title
 from evals.results import FILE_NAME, Result, read_results
 from models.errors import RequestError
 
-# How a measurement went, not what was measured.
+# How a measurement went, not what was measured; and what the digests of a task and its rows tell already.
 CONDITIONS = {
     "load_before", "load_after", "interval_over", "repeats", "runs", "warmup_runs", "libraries_bytes", "confusion",
     "contexts_cut", "foreign_cpu_share", "rounds_disturbed", "rounds_measured_again", "details",
+    "rows_available", "shots",
 }  # fmt: skip
 # What follows from the tokenizer: compared only where the vocabularies are of one size.
 OF_THE_TOKENIZER = {"windows", "tokens_scored", "tokens_sha256", "bos", "shortened_from"}

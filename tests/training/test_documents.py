@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from models.errors import RequestError
 from training import documents
 from training.documents import Broken, pieces, read_documents
+from training.sources import read_sst2
 
 TEXTS = ['One, "two".', "Drei\tvier", "五", "line\nline"]
 
@@ -128,3 +129,20 @@ def test_pieces_join_to_the_text_and_are_short(lines, size):
     finally:
         documents.PIECE = before
     assert "".join(found) == "".join(lines) and all(0 < len(piece) <= 3 * size for piece in found if piece)
+
+
+@pytest.mark.parametrize("line", [r'{"text": "half \ud83d a character"}', r'{"text": "nul \u0000"}', '{"text": "nul \0"}'])
+def test_a_line_with_characters_that_nobody_can_use_is_broken(tmp_path, line):
+    path = tmp_path / "some.jsonl"
+    path.write_text("".join(f'{{"text": "fine {at}"}}\n' for at in range(200)) + line)
+    found = list(read_documents(path))
+    assert [item.line for item in found if isinstance(item, Broken)] == [201] and len(found) == 201
+
+
+def test_a_faulty_labelled_row_is_told_by_its_line(tmp_path):
+    path = tmp_path / "some.tsv"
+    path.write_text("sentence\tlabel\ngood\t1\n\nbad\tnone\n", encoding="utf-8-sig")
+    with pytest.raises(RequestError, match=r"some\.tsv, line 4"):
+        list(read_sst2(path))
+    path.write_text("sentence\tlabel\ngood\t1\n\nbad\t0\n\n")
+    assert [review.label for review in read_sst2(path)] == [1, 0]
