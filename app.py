@@ -5,9 +5,9 @@ import socket
 import sys
 
 from models.command import Parser, add_debug, finish
-from models.errors import EspalierError, RequestError
+from models.errors import EspalierError, RequestError, first_line
+from ui.environment import HOST, PORT, address_of
 
-PORT = 7860
 SWITCH = 5e-5  # seconds; at Python's own 5 ms every update of the page held up the model that writes
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -21,10 +21,8 @@ def build_parser() -> Parser:
         "--model", default="embedded", help="a Hub id owner/name[@revision], a folder, or embedded (default)"
     )
     parser.add_argument("--pruned", metavar="MODEL", help="a pruned model to set beside it from the start")
-    parser.add_argument("--host", default=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"), help="address to serve on")
-    parser.add_argument(
-        "--port", type=int, default=int(os.environ.get("GRADIO_SERVER_PORT", PORT)), help=f"default {PORT}"
-    )
+    parser.add_argument("--host", help=f"address to serve on (default: GRADIO_SERVER_NAME, or {HOST})")
+    parser.add_argument("--port", type=int, help=f"default: GRADIO_SERVER_PORT, or {PORT}")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--dtype", choices=("auto", "float32", "bfloat16", "float16"), default="auto")
     parser.add_argument("--share", action="store_true", help="also open a public link through Gradio's servers")
@@ -34,7 +32,10 @@ def build_parser() -> Parser:
 
 def serve(options) -> None:
     """Loads, builds and serves until interrupted."""
-    refuse_taken_port(options.host, options.port)
+    usual = address_of(os.environ)
+    host = usual.host if options.host is None else options.host
+    port = usual.port if options.port is None else options.port
+    refuse_taken_port(host, port)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     # After the environment is set, which gradio and huggingface_hub read when they are imported.
@@ -42,20 +43,18 @@ def serve(options) -> None:
     from ui.page import build_page, look
 
     # Any folder or Hub id may be named by the person at this machine, but not by the visitors of a public page.
-    private = options.host in LOOPBACK and not options.share and "SPACE_ID" not in os.environ
+    private = host in LOOPBACK and not options.share and "SPACE_ID" not in os.environ
     engine = LocalEngine(options.model, options.pruned, options.device, options.dtype, free_choice=private)
     page = build_page(engine)
     # A forward pass lets go of the interpreter at every operator; a server's thread may then keep it for this long.
     sys.setswitchinterval(SWITCH)
     try:
         page.launch(
-            server_name=options.host, server_port=options.port, share=options.share,
+            server_name=host, server_port=port, share=options.share,
             prevent_thread_lock=True, quiet=True, show_error=True, max_file_size="1mb", ssr_mode=False, **look(),
         )  # fmt: skip
     except OSError as error:
-        raise EspalierError(
-            f"Could not serve on {options.host}:{options.port} ({error}): try another --port."
-        ) from error
+        raise EspalierError(f"Could not serve on {host}:{port} ({error}): try another --port.") from error
     print(f"Espalier is at {page.share_url or page.local_url} (Ctrl+C ends it)", flush=True)
     try:
         page.server.thread.join()
@@ -70,13 +69,15 @@ def refuse_taken_port(host: str, port: int) -> None:
     """RequestError if the port cannot be had: better before a model is loaded than after."""
     if not 0 < port < 65536:
         raise RequestError(f"There is no port {port}: choose one from 1024 to 65535.")
+    if not host.strip():
+        raise RequestError("The host is empty: leave --host away, or give an address of this machine.")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
-        except OSError as error:
-            reason = error.strerror or error
+        except (OSError, UnicodeError) as error:  # a name that no machine can have is a UnicodeError
+            reason = getattr(error, "strerror", None) or first_line(error)
             raise RequestError(
                 f"Cannot serve on {host}:{port} ({reason}): choose another with --port or --host."
             ) from None

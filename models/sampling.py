@@ -20,6 +20,10 @@ from transformers import (
 from models.errors import RequestError
 
 
+COLDEST = 0.0001  # temperature; logits divided by less leave the range of a float
+SEEDS = 1 << 64  # what torch's generators take
+
+
 @dataclass(frozen=True)
 class Sampling:
     """How a continuation is chosen. Temperature 0 is greedy; `stop` holds texts that end the continuation."""
@@ -37,11 +41,15 @@ class Sampling:
     def __post_init__(self) -> None:
         checks = (
             (self.max_new_tokens >= 1, "max_new_tokens must be at least 1"),
-            (0 <= self.temperature <= 10, "temperature must lie between 0 (greedy) and 10"),
+            (
+                self.temperature == 0 or COLDEST <= self.temperature <= 10,
+                f"temperature must be 0 (greedy) or from {COLDEST} to 10",
+            ),
             (0 < self.top_p <= 1, "top_p must lie above 0 and at most 1"),
             (self.top_k >= 0, "top_k must be 0 (off) or more"),
             (0 <= self.min_p <= 1, "min_p must lie between 0 and 1"),
-            (self.repetition_penalty > 0, "repetition_penalty must be above 0 (1 is off)"),
+            (0.01 <= self.repetition_penalty <= 100, "repetition_penalty must be from 0.01 to 100 (1 is off)"),
+            (0 <= self.seed < SEEDS, f"seed must be a whole number from 0 to {SEEDS - 1}"),
         )
         for passed, complaint in checks:
             if not passed:

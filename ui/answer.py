@@ -65,7 +65,7 @@ def build_answer(desk: Desk) -> None:
 
     def answer(words: Words, stop: Event, now: Visit, passage: str, asked: str) -> Iterator[Updates | None]:
         about = captions(now, desk.engine, words)
-        for scene in write_pair(desk.engine, now, question_prompt(passage, asked), answer_sampling(), stop):
+        for scene in write_pair(desk.engine, now, question_prompt(passage, asked), answer_sampling(), stop, words):
             if scene is None:
                 yield None
                 continue

@@ -19,6 +19,7 @@ from ui.panes import Buttons
 from ui.streaming import Pacer
 from ui.strip import frame, strip
 from ui.texts import Words, label, words_of
+from ui.values import real, text
 from ui.visitors import Visit
 
 
@@ -81,8 +82,8 @@ def build_choices(desk: Desk) -> gr.HTML:
     )  # fmt: skip
 
     def run(words: Words, stop: threading.Event, now: Visit, name: str, *chosen: Any) -> Iterator[Updates | None]:
-        settings = settings_of(methods, *chosen)
-        for news in follow_pruning(engine, name.strip(), settings, stop, words):
+        settings = settings_of(methods, *chosen, words=words)
+        for news in follow_pruning(engine, text(words("model"), name, words).strip(), settings, stop, words):
             if isinstance(news, Twin):
                 values = [number(value.value) for value in news.change.perplexity]
                 yield {
@@ -131,15 +132,18 @@ def first_layout() -> str:
 
 
 def settings_of(
-    methods: Sequence[Method], method: str, percent: float, pattern: str, solver: str, layout: str = PLAIN
-) -> Settings:
+    methods: Sequence[Method], method: str, percent: float, pattern: str, solver: str, layout: str = PLAIN,
+    words: Words | None = None,
+) -> Settings:  # fmt: skip
     """The settings of a request; a method that removes whole blocks has no pattern, no solver and no layout.
 
     RequestError if they are impossible.
     """
+    words = words or Words()
+    share = real(words("sparsity"), percent, words) / 100
     if any(known.name == method and not known.patterns for known in methods):
-        return Settings(method, percent / 100)
-    return Settings(method, percent / 100, pattern, solver, layout)
+        return Settings(method, share)
+    return Settings(method, share, pattern, solver, layout)
 
 
 def follow_pruning(
@@ -189,8 +193,11 @@ def hint_text(method: Method, pattern: str, solver: str, words: Words) -> str:
     parts = [method.summary]
     share = pattern_sparsity(pattern) if method.patterns else None
     if share is not None:
-        kept, _, of = pattern.partition(":")
-        parts.append(words("pattern_fixes", pattern=pattern, kept=kept, of=of, percent=format_percent(share, 0)))
+        from pruning.patterns import parse
+
+        kept, of = (getattr(parse(pattern), name, None) for name in ("kept", "of"))
+        key = "pattern_fixes" if kept and of else "pattern_fixes_share"
+        parts.append(words(key, pattern=pattern, kept=kept, of=of, percent=format_percent(share, 0)))
     if solver != NO_SOLVER and solver in method.solvers:
         parts.append(f"{solver}: {method.solvers[solver]}")
     return " ".join(parts)

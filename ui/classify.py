@@ -7,7 +7,9 @@ from threading import Event
 import gradio as gr
 
 from training.formats import SENTIMENT_LABELS, classification_prompt, completion
-from ui.complaints import refusal, require_text
+from models.description import context_length
+from models.stopping import give_way, interruptible
+from ui.complaints import refusal, require_text, require_whole
 from ui.desk import Desk, Task, Updates
 from ui.engine import Engine
 from ui.examples import REVIEWS
@@ -24,34 +26,47 @@ MOST_LABELS = 20
 
 @dataclass(frozen=True)
 class Verdict:
-    """One side's choice: its name, and for each label its probability and log-likelihood (nats)."""
+    """One side's choice: its name, and for each label its probability and log-likelihood (nats).
+
+    `dropped` is how many tokens of the text's beginning were left out, since the model reads `context` at most.
+    """
 
     side: str
     probabilities: dict[str, float]
     log_likelihoods: dict[str, float]
+    dropped: int = 0
+    context: int = 0
 
     @property
     def label(self) -> str:
         """The likeliest label."""
         return max(self.probabilities, key=self.probabilities.__getitem__)
 
+    def notes(self, words: Words) -> list[str]:
+        """What one must know to read the verdict, in sentences."""
+        return [words("text_cut", n=self.dropped, context=self.context)] if self.dropped else []
+
 
 def classify_pair(
     engine: Engine, visit: Visit, text: str, labels: Sequence[str], stop: Event
 ) -> Iterator[list[Verdict] | None]:
-    """Scores the labels under each model on the worker; yields None as a heartbeat, last the verdicts, dense first."""
+    """Scores the labels under each model on the worker; yields None as a heartbeat, last the verdicts, dense first.
+
+    Setting `stop` raises Cancelled.
+    """
     from evals.asking.likelihood import probabilities, score_choices
 
     def work(publish) -> None:
         verdicts = []
         for name, loaded in sides_of(engine, visit):
-            if stop.is_set():
-                return
+            give_way()
             prompt = classification_prompt(text)
-            scores = score_choices(loaded.model, loaded.tokenizer, prompt, [completion(word) for word in labels])
+            with interruptible():
+                scores = score_choices(loaded.model, loaded.tokenizer, prompt, [completion(word) for word in labels])
             shares = dict(zip(labels, probabilities(scores)))
             sums = {word: score.log_likelihood for word, score in zip(labels, scores)}
-            verdicts.append(Verdict(name, shares, sums))
+            context = context_length(loaded.model.config.get_text_config())
+            verdicts.append(Verdict(name, shares, sums, scores[0].dropped, context))
         publish(verdicts)
 
     yield from engine.worker.follow(work, stop)
@@ -82,6 +97,7 @@ def build_classify(desk: Desk) -> None:
 
     def check(words: Words, now: Visit, review: str, names: str) -> None:
         require_text(review, "need_text", words)
+        require_whole(names, words)
         found = split_labels(names)
         if len(found) < 2:
             raise refusal(words("labels_need_two"))
@@ -95,7 +111,8 @@ def build_classify(desk: Desk) -> None:
                 yield None
                 continue
             line = agreement(verdicts, words)
-            yield panes.show(contents(verdicts, about, words), words) | {below: note(line, "verdict")} | desk.say(line)
+            said = f"{line} {words('text_cut_said')}" if any(verdict.dropped for verdict in verdicts) else line
+            yield panes.show(contents(verdicts, about, words), words) | {below: note(line, "verdict")} | desk.say(said)
 
     def failed(words: Words, complaint: str, *_: object) -> Updates:
         return panes.fail(complaint, words)
@@ -118,7 +135,7 @@ def contents(verdicts: Sequence[Verdict], about: dict[str, str], words: Words) -
             bars([
                 (word, share, words("log_likelihood", value=f"{verdict.log_likelihoods[word]:.2f}"))
                 for word, share in verdict.probabilities.items()
-            ]),
+            ]) + "".join(map(note, verdict.notes(words))),
             about=about.get(verdict.side, ""),
         )
         for verdict in verdicts

@@ -5,7 +5,9 @@ from html import escape
 
 import gradio as gr
 
-from models.errors import EspalierError
+from models.characters import fault_of
+from models.errors import EspalierError, first_line
+from ui.plain_words import without_options
 from ui.texts import Words
 
 LIMIT = 20_000  # characters; no field of the page takes more, whatever the model's context
@@ -14,10 +16,9 @@ LIMIT = 20_000  # characters; no field of the page takes more, whatever the mode
 def explain(error: Exception, words: Words) -> str:
     """The line that a visitor reads. What nobody foresaw goes to the log with its traceback."""
     if isinstance(error, EspalierError):
-        return str(error)
+        return without_options(str(error))
     logging.getLogger("espalier").error("unexpected failure on the page", exc_info=error)
-    first_line = (str(error).strip().splitlines() or [""])[0]
-    return words("unexpected", kind=type(error).__name__, text=first_line[:300])
+    return words("unexpected", kind=type(error).__name__, text=without_options(first_line(error)))
 
 
 def warn(text: str) -> None:
@@ -25,12 +26,19 @@ def warn(text: str) -> None:
     gr.Warning(escape(text))
 
 
-def require_text(text: str, complaint: str, words: Words) -> None:
-    """Stops an event before anything is done if a field is empty or too long."""
-    if not text.strip():
+def require_text(text: str | None, complaint: str, words: Words) -> None:
+    """Stops an event before anything is done if a field is empty, too long, or has characters that nobody can use."""
+    if text is None or not text.strip():
         raise refusal(words(complaint))
     if len(text) > LIMIT:
         raise refusal(words("too_long", n=len(text), limit=LIMIT))
+    require_whole(text, words)
+
+
+def require_whole(text: str, words: Words) -> None:
+    """Stops an event before anything is done if a field has half a character or NUL in it."""
+    if fault_of(text):
+        raise refusal(words("half_characters"))
 
 
 def refusal(text: str) -> gr.Error:

@@ -2,11 +2,11 @@
 
 Their docstrings are what `/?view=api` shows. They stand in the same line for the machine as the visitors do. A pruned
 model is named by the `key` that `prune` returns; an empty key is the newest pruned copy of the model, if there is one.
+A request that is cancelled, or whose connection is closed, ends soon and leaves nothing behind.
 """
 
 import functools
 import inspect
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import Any
@@ -14,14 +14,18 @@ from typing import Any
 import gradio as gr
 
 from models.errors import RequestError
+from models.stopping import give_way
 from training.formats import SENTIMENT_LABELS, question_prompt
 from ui.answer import LONGEST, answer_sampling, find_answer
 from ui.classify import MOST_LABELS, classify_pair, split_labels
+from ui.callers import CallerGone
 from ui.complaints import LIMIT, explain
 from ui.desk import ONE_AT_A_TIME
 from ui.engine import NO_SOLVER, PLAIN, UNSTRUCTURED, Engine, Settings, Twin
 from ui.sampling import NEW_TOKENS, REPETITION_PENALTY, sampling_of
+from ui.streaming import Picture
 from ui.texts import Words
+from ui.values import arguments
 from ui.visitors import Visit
 from ui.writing import Scene, write_pair
 
@@ -52,12 +56,13 @@ def add_endpoints(engine: Engine) -> None:
         """Writes a prompt on with the dense model and its pruned copy; streams what both have so far.
 
         Temperature 0 is greedy; top_p 1, top_k 0, min_p 0 and repetition_penalty 1 are off. Times are in seconds on
-        each model's own clock. The last item has `over` true and `first_difference`, the number of the first token in
-        which the two differ (from 1; null if they do not).
+        each model's own clock. `finished` is null while a text is written, then end, length, context (full) or stopped;
+        `notes` says in words what one must know. The last item has `over` true and `first_difference`, the number of
+        the first token in which the two differ (from 1; null if they do not).
         """
         check_texts(prompt=prompt)
         sampling = sampling_of(max_new_tokens, temperature, top_p, top_k, min_p, repetition_penalty, seed)
-        for scene in write_pair(engine, visit_of(model, key), prompt, sampling, threading.Event()):
+        for scene in write_pair(engine, visit_of(model, key), prompt, sampling, CallerGone()):
             if scene is not None:
                 yield sides_json(scene) | {
                     "over": scene.over,
@@ -67,30 +72,35 @@ def add_endpoints(engine: Engine) -> None:
     def classify(text: str, labels: str = ", ".join(SENTIMENT_LABELS), model: str = "", key: str = "") -> Json:
         """Scores comma-separated labels of a text under both models, by log-likelihood.
 
-        For each model: `label`, the likeliest; `probabilities`, summing to 1; `log_likelihoods` in nats.
+        For each model: `label`, the likeliest; `probabilities`, summing to 1; `log_likelihoods` in nats; `dropped`, how
+        many tokens of the text's beginning were left out because it is longer than what the model reads at once, and
+        `notes`, which says so in words.
         """
         check_texts(text=text)
         names = split_labels(labels)
         if not 2 <= len(names) <= MOST_LABELS:
             raise RequestError(f"Give from two to {MOST_LABELS} different labels, separated by commas.")
-        verdicts = last(classify_pair(engine, visit_of(model, key), text, names, threading.Event()))
-        figures = ("label", "probabilities", "log_likelihoods")
-        sides = {verdict.side: {name: getattr(verdict, name) for name in figures} for verdict in verdicts}
+        verdicts = last(classify_pair(engine, visit_of(model, key), text, names, CallerGone()))
+        figures = ("label", "probabilities", "log_likelihoods", "dropped")
+        sides = {
+            verdict.side: {name: getattr(verdict, name) for name in figures} | {"notes": verdict.notes(Words())}
+            for verdict in verdicts
+        }
         return sides | {"agree": len({verdict.label for verdict in verdicts}) == 1 if len(verdicts) > 1 else None}
 
     def answer(context: str, question: str, max_new_tokens: int = LONGEST, model: str = "", key: str = "") -> Json:
         """Answers a question on a context with both models, greedily, up to the end of the line.
 
-        For each model: `text`, the answer; `span`, where it stands in the context ([start, end], null if it does not).
+        For each model: `text`, the answer; `span`, where it stands in the context ([start, end], null if it does not);
+        `notes`, which says in words where an answer was cut.
         """
         check_texts(context=context, question=question)
         prompt = question_prompt(context, question)
-        scene = last(
-            write_pair(engine, visit_of(model, key), prompt, answer_sampling(max_new_tokens), threading.Event())
-        )
+        scene = last(write_pair(engine, visit_of(model, key), prompt, answer_sampling(max_new_tokens), CallerGone()))
         sides = sides_json(scene)
         for side in sides.values():
             side["text"] = side["text"].strip()
+            side["notes"] += [Words()("note_length")] if side["finished"] == "length" else []
             side["span"] = find_answer(side["text"], context)
         return sides
 
@@ -104,13 +114,18 @@ def add_endpoints(engine: Engine) -> None:
     ) -> Json:
         """Makes a pruned copy of a model and says what changed, dense before pruned.
 
-        `sparsity` is the fraction of zeros (for a method that removes whole blocks, the share of blocks); an N:M
-        pattern fixes it. `solver` is what becomes of the weights that stay, `layout` how the copy lies in memory: plain,
-        packed or packed int8. Use the returned `key` with the other endpoints.
+        `sparsity` is the fraction of zeros (for a method that removes whole blocks, the share of blocks); a pattern such
+        as 2:4 fixes it. `solver` is what becomes of the weights that stay, `layout` how the copy lies in memory: plain,
+        packed or packed int8. Use the returned `key` with the other endpoints. `change.warnings`, `change.note` and
+        `change.slow_path` say what one must know to read the figures.
         """
         name = model.strip() or engine.default_model
         settings = Settings(method, sparsity, pattern, solver, layout)
-        return twin_json(engine.worker.run(lambda: engine.prune(name, settings, lambda fraction, message: None)))
+
+        def work(publish: Callable[[Twin], None]) -> None:
+            publish(engine.prune(name, settings, stop_here))
+
+        return twin_json(last(engine.worker.follow(work, CallerGone())))
 
     def models() -> Json:
         """The models to choose from, the pruning methods, and the pruned copies that are in memory."""
@@ -123,7 +138,12 @@ def add_endpoints(engine: Engine) -> None:
 
     for endpoint in (generate, classify, answer, prune):
         gr.api(explained(endpoint), api_name=endpoint.__name__, **ONE_AT_A_TIME)
-    gr.api(models, api_name="models", queue=False)
+    gr.api(explained(models), api_name="models", queue=False)
+
+
+def stop_here(fraction: float, message: str) -> None:
+    """A progress callback that shows nothing and ends the work once nobody waits for it."""
+    give_way()
 
 
 def sides_json(scene: Scene) -> Json:
@@ -136,9 +156,17 @@ def sides_json(scene: Scene) -> Json:
             "tokens_per_second": picture.rate,
             "finished": picture.finished,
             "error": picture.error or None,
+            "notes": notes_of(picture),
         }
         for name, picture in zip(scene.names, scene.pictures)
     }
+
+
+def notes_of(picture: Picture) -> list[str]:
+    """What one must know to read a side's text and figures, in sentences."""
+    words = Words()
+    facts = {"note_context": picture.finished == "context", "rereads_help": picture.rereads}
+    return [words(key) for key, true in facts.items() if true]
 
 
 def twin_json(twin: Twin) -> Json:
@@ -169,14 +197,17 @@ def last(items: Iterator[Any]) -> Any:
 
 
 def explained(endpoint: Callable) -> Callable:
-    """The endpoint with every exception made one clear line for the caller. Its signature stays readable."""
+    """The endpoint with its arguments checked, and every exception made one clear line for the caller.
+
+    Its signature stays readable.
+    """
 
     if inspect.isgeneratorfunction(endpoint):
 
         @functools.wraps(endpoint)
         def streamed(*values: Any, **named: Any) -> Iterator[Any]:
             try:
-                yield from endpoint(*values, **named)
+                yield from endpoint(**arguments(endpoint, values, named))
             except Exception as error:
                 raise gr.Error(explain(error, Words()), print_exception=False) from error
 
@@ -185,7 +216,7 @@ def explained(endpoint: Callable) -> Callable:
     @functools.wraps(endpoint)
     def called(*values: Any, **named: Any) -> Any:
         try:
-            return endpoint(*values, **named)
+            return endpoint(**arguments(endpoint, values, named))
         except Exception as error:
             raise gr.Error(explain(error, Words()), print_exception=False) from error
 

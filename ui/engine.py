@@ -37,7 +37,7 @@ class Method:
 
 @dataclass(frozen=True)
 class Settings:
-    """How to prune. `sparsity` is a fraction; with an N:M pattern it follows from the pattern."""
+    """How to prune. `sparsity` is a fraction; where the pattern fixes it, it follows from the pattern."""
 
     method: str = "wanda"
     sparsity: float = 0.5
@@ -59,7 +59,8 @@ class Change:
     """What pruning changed, dense first: parameters, non-zero parameters, bytes in memory, perplexity, decode rate.
 
     `perplexity_ratio` is pruned over dense on the same windows, `speedup` how many times as fast it decodes, timed in
-    turns. `note` is the pruner's own sentence (English). `slow_path` tells why a packed twin is off the fast path.
+    turns. `note` is the pruner's own sentence (English). `slow_path` tells why a packed twin is off the fast path, and
+    `warnings` are what else the pruner and the packer found worth saying (English).
     """
 
     parameters: tuple[int, int]
@@ -73,6 +74,7 @@ class Change:
     saves_time: bool
     note: str
     slow_path: str = ""
+    warnings: tuple[str, ...] = ()
 
     def as_dict(self) -> dict:
         """The change as JSON types."""
@@ -130,8 +132,10 @@ class Engine(Protocol):
 
 
 def pattern_sparsity(pattern: str) -> float | None:
-    """The fraction of zeros that an N:M pattern fixes (N kept of M), None for any other pattern."""
-    kept, colon, of = pattern.partition(":")
-    if not colon or not kept.isdigit() or not of.isdigit() or int(of) == 0:
+    """The fraction of zeros that a pattern fixes, None for one that fixes none or is written wrongly."""
+    from pruning.patterns import parse
+
+    try:
+        return parse(pattern).implied_sparsity
+    except RequestError:
         return None
-    return 1 - int(kept) / int(of)

@@ -4,7 +4,9 @@ from typing import TYPE_CHECKING
 
 from models import Loaded
 from models.progress import Progress, part, silent
+from models.stopping import interruptible, stop_asked
 from ui.engine import Change
+from ui.plain_words import without_options
 from ui.shelf import Shelf
 
 if TYPE_CHECKING:
@@ -38,13 +40,14 @@ class Figures:
         shown = progress or silent
         key = f"{dense.description.id} {dense.description.revision}"
         before = self._scored.get(key)
-        if before is None:
-            before = score(dense, prose(), most=WINDOWS, progress=part(shown, 0.0, 0.4))
-            self._scored.put(key, before)
-        after = score(pruned, prose(), most=WINDOWS, progress=part(shown, 0.4, 0.8))
+        with interruptible():
+            if before is None:
+                before = score(dense, prose(), most=WINDOWS, progress=part(shown, 0.0, 0.4))
+                self._scored.put(key, before)
+            after = score(pruned, prose(), most=WINDOWS, progress=part(shown, 0.4, 0.8))
+            footprints = (measure(dense.model), measure(pruned.model))
         contenders = [(name, each.model, each.tokenizer) for name, each in (("dense", dense), ("pruned", pruned))]
-        lanes = race(contenders, prose(), progress=part(shown, 0.8, 1.0), **SPEED).lanes
-        footprints = (measure(dense.model), measure(pruned.model))
+        lanes = race(contenders, prose(), progress=part(shown, 0.8, 1.0), stop=stop_asked, **SPEED).lanes
         parameters, nonzero, sizes = (
             tuple(getattr(footprint, name) for footprint in footprints)
             for name in ("parameters", "nonzero_parameters", "bytes_in_memory")
@@ -59,6 +62,13 @@ class Figures:
             speedup=lanes[1].speedups["decode_speedup"],
             saves_memory=report.saves_memory if report else sizes[1] < sizes[0],
             saves_time=report.saves_time if report else parameters[1] < parameters[0],
-            note=report.note if report else "",
-            slow_path=slow_path(pruned.model),
+            note=without_options(report.note) if report else "",
+            slow_path=without_options(slow_path(pruned.model)),
+            warnings=tuple(map(without_options, warnings_of(report))) if report else (),
         )
+
+
+def warnings_of(report: "PruningReport") -> list[str]:
+    """What the pruner found worth saying, and what the packer left as it was."""
+    left = report.packing.left if report.packing else ()
+    return [*report.warnings, *([f"Not packed: {', '.join(left)}."] if left else [])]

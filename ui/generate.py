@@ -14,6 +14,7 @@ from ui.race import run_race
 from ui.sampling import build_sampling, sampling_of
 from ui.strip import captions
 from ui.texts import Words, label
+from ui.values import whole
 from ui.visitors import Visit
 from ui.writing import Scene, write_pair
 
@@ -51,7 +52,7 @@ def build_generate(desk: Desk) -> None:
         about = captions(now, desk.engine, words)
         waiting = {name: pane(name, words, "", live_line(None, words, False), about[name]) for name in about}
         yield panes.show(waiting, words) | {below: ""}
-        for scene in write_pair(desk.engine, now, text, sampling_of(*values), stop):
+        for scene in write_pair(desk.engine, now, text, sampling_of(*values, words=words), stop, words):
             if scene is None:
                 yield None
                 continue
@@ -62,7 +63,8 @@ def build_generate(desk: Desk) -> None:
             yield updates
 
     def race(words: Words, stop: Event, now: Visit, text: str, most: float, times: float) -> Iterator[Updates | None]:
-        for shown, said in run_race(desk.engine, now, text, int(most), int(times), stop, words):
+        lengths = whole(words("max_new_tokens"), most, words), whole(words("repeats"), times, words)
+        for shown, said in run_race(desk.engine, now, text, *lengths, stop, words):
             yield {below: shown} | desk.say(said) if shown else None
 
     def empty(words: Words, now: Visit) -> Updates:

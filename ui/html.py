@@ -50,10 +50,11 @@ def live_line(picture: Picture | None, words: Words, shared: bool) -> str:
         state = words(f"ended_{picture.finished}")
     else:
         state = words("live" if shared else "live_alone")
+    slow = f'<span title="{escape(words("rereads_help"))}">{escape(words("rereads"))}</span>' if picture.rereads else ""
     return (
         f"<span><b>{picture.tokens}</b> {escape(words('tokens'))}</span>"
         f'<span title="{escape(words("ttft_help"))}">{escape(words("ttft"))} <b>{first}</b></span>'
-        f'<span title="{escape(words("rate_help"))}"><b>{rate}</b> {escape(words("rate"))}</span>'
+        f'<span title="{escape(words("rate_help"))}"><b>{rate}</b> {escape(words("rate"))}</span>{slow}'
         f"{_badge(state, live=not picture.finished)}"
     )
 

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 from models.errors import RequestError
 from models.memory import parameter_bytes, require
 from models.progress import Progress
+from models.stopping import aside, interruptible
 from ui.engine import PLAIN, Twin
 from ui.pair import Side
+from ui.plain_words import without_options
 from ui.texts import Words
 
 if TYPE_CHECKING:
@@ -39,7 +41,7 @@ def lanes_of(sides: list[Side], layout: str, progress: Progress) -> tuple[list["
             lanes[row] = (row, model, lanes[name][2])
         except RequestError as error:
             missing.append(str(error))
-    missing += _slow_paths(lanes)
+    missing = [without_options(line) for line in (*missing, *_slow_paths(lanes))]
     order = ["dense", "dense_layout", "pruned", "packed", "packed_int8"]
     return sorted(lanes.values(), key=lambda lane: order.index(lane[0])), missing
 
@@ -88,8 +90,11 @@ def _slow_paths(lanes: dict[str, "Contender"]) -> list[str]:
 
 
 def _copy(model: "PreTrainedModel", format: str) -> "PreTrainedModel":
+    from pruning.packing.kernels import kernels
     from pruning.packing.layout import in_layout
 
     device = next(model.parameters()).device
     require(parameter_bytes(model), device, f"A copy for the race ({format})")
-    return in_layout(model, format)
+    aside(kernels)
+    with interruptible():
+        return in_layout(model, format)

@@ -9,6 +9,7 @@ from models.description import describe
 from models.errors import RequestError
 from models.memory import OutOfMemory, parameter_bytes, require
 from models.progress import Progress, part
+from models.stopping import aside, give_way, interruptible
 from ui.engine import LAYOUTS, Method, Settings, Twin
 from ui.figures import Figures
 from ui.methods import methods_of_registry
@@ -57,16 +58,21 @@ class LocalEngine:
         if not self.free_choice and model not in self.choices():
             raise RequestError(f"Here one can choose {' or '.join(self.choices())}: run Espalier yourself for others.")
         if (loaded := self._dense.get(model)) is None:
-            loaded = self._making_room(lambda: load(model, device=self._device, dtype=self._dtype))
+            with interruptible():
+                loaded = self._making_room(lambda: load(model, device=self._device, dtype=self._dtype))
             self._dense.put(model, loaded)
         return loaded
 
     def prune(self, model: str, settings: Settings, progress: Progress) -> Twin:
-        """Copies the dense model, prunes the copy, measures both, and only then places it among the twins."""
+        """Copies the dense model, prunes the copy, measures both, and only then places it among the twins.
+
+        Raises Cancelled, wherever the work is, once whoever waits for it is gone.
+        """
         # The heavy half of the program, which a start without a twin need not wait for.
         from pruning import PruningConfig, prune
         from pruning.packing.format import Format
         from pruning.packing.install import pack
+        from pruning.packing.kernels import kernels
 
         config = PruningConfig(settings.method, settings.sparsity, settings.pattern, solver=settings.solver)
         key = (
@@ -78,14 +84,17 @@ class LocalEngine:
         size = parameter_bytes(dense.model)
         device = next(dense.model.parameters()).device
         self._making_room(lambda: require(size, device, f"A second copy of {model}"))
-        network = copy.deepcopy(dense.model)
-        report = prune(network, dense.tokenizer, config, progress=part(progress, 0.0, 0.6))
-        if (layout := LAYOUTS[settings.layout]) is not None:
-            packing = pack(network, Format.parse(layout), progress=part(progress, 0.6, 0.7))
-            report = replace(report, packing=packing)
+        with interruptible():
+            network = copy.deepcopy(dense.model)
+            report = prune(network, dense.tokenizer, config, progress=part(progress, 0.0, 0.6))
+            if (layout := LAYOUTS[settings.layout]) is not None:
+                aside(kernels)  # compiled the first time, by a compiler that heeds nobody
+                packing = pack(network, Format.parse(layout), progress=part(progress, 0.6, 0.7))
+                report = replace(report, packing=packing)
         described = describe(network, model, dense.description.revision)
         loaded = Loaded(network, dense.tokenizer, described)
         change = self._figures.change(dense, loaded, report, part(progress, 0.7, 1.0))
+        give_way()
         return self._place(Twin(key, model, settings, loaded, change))
 
     def twin(self, key: str) -> Twin | None:
@@ -105,6 +114,8 @@ class LocalEngine:
         return self._twins.values()
 
     def _place_beside(self, model: str, pruned: str) -> Twin:
+        if not pruned.strip():
+            raise RequestError("Name a pruned model, or leave --pruned away.")
         dense = self.dense(model)
         loaded = self._making_room(lambda: load(pruned, device=self._device, dtype=self._dtype))
         if loaded.tokenizer.get_vocab() != dense.tokenizer.get_vocab():

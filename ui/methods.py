@@ -1,11 +1,8 @@
 """The pruning methods as the page offers them: the registry's, each with the patterns and solvers that make sense with it."""
 
-from functools import cache
-
 from ui.engine import NO_SOLVER, UNSTRUCTURED, Method
 
 
-@cache
 def methods_of_registry() -> tuple[Method, ...]:
     """Every method of `pruning.registry`, weight methods first."""
     from pruning.registry import catalogue

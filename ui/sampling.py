@@ -3,7 +3,8 @@
 import gradio as gr
 
 from models.sampling import Sampling
-from ui.texts import label
+from ui.texts import Words, label
+from ui.values import real, whole
 
 NEW_TOKENS = 96
 REPETITION_PENALTY = 1.3  # a small model that writes greedily soon repeats itself
@@ -34,15 +35,23 @@ def build_sampling() -> list[gr.Slider | gr.Number]:
 
 def sampling_of(
     max_new_tokens: float, temperature: float, top_p: float, top_k: float, min_p: float, repetition_penalty: float,
-    seed: float | None,
+    seed: float | None, words: Words | None = None,
 ) -> Sampling:  # fmt: skip
-    """The settings of a request. RequestError for a value out of range."""
+    """The settings of a request; a seed left blank is 0. RequestError for a value of another kind or out of range.
+
+    With `words` a setting is called as the page's label calls it, else as `Sampling` does.
+    """
+    said = words or Words()
+
+    def name(key: str) -> str:
+        return words(key) if words else key
+
     return Sampling(
-        max_new_tokens=int(max_new_tokens),
-        temperature=float(temperature),
-        top_p=float(top_p),
-        top_k=int(top_k),
-        min_p=float(min_p),
-        repetition_penalty=float(repetition_penalty),
-        seed=int(seed or 0),
+        max_new_tokens=whole(name("max_new_tokens"), max_new_tokens, said),
+        temperature=real(name("temperature"), temperature, said),
+        top_p=real(name("top_p"), top_p, said),
+        top_k=whole(name("top_k"), top_k, said),
+        min_p=real(name("min_p"), min_p, said),
+        repetition_penalty=real(name("repetition_penalty"), repetition_penalty, said),
+        seed=whole(name("seed"), 0 if seed is None else seed, said),
     )

@@ -7,9 +7,14 @@ time each shows half of its own speed, so the eye sees their true ratio; the fig
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Protocol
 
+from models.errors import Cancelled
+from models.stopping import interruptible
+
+LONG = 64  # tokens of a prompt that takes so long to read that it must be possible to cut that off
 SLICE = 0.05  # seconds that one model computes before the other's turn; a step is never cut
 UPDATE = 1 / 16  # seconds between two pictures of the page: about what the eye can follow
 
@@ -31,7 +36,8 @@ class Writer(Protocol):
 class Picture:
     """One side at one moment. `first` is the time to first token and `rate` tokens per second after it, if known.
 
-    Both are of the side's own clock. `finished` is None while it writes, else why it ended.
+    Both are of the side's own clock. `finished` is None while it writes, else why it ended. `rereads` tells that the
+    model reads the whole text again for every token.
     """
 
     text: str
@@ -40,13 +46,15 @@ class Picture:
     rate: float | None
     finished: str | None
     error: str = ""
+    rereads: bool = False
 
     @classmethod
     def of(cls, writer: Writer, error: str = "") -> "Picture":
         """The picture of a writer as it is now."""
         times = writer.token_times
         rate = (len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 and times[-1] > times[0] else None
-        return cls(writer.text, len(writer.ids), times[0] if times else None, rate, writer.finished, error)
+        first = times[0] if times else None
+        return cls(writer.text, len(writer.ids), first, rate, writer.finished, error, getattr(writer, "rereads", False))
 
 
 class Pacer:
@@ -72,10 +80,11 @@ def write_together(
     stop: threading.Event,
     pacer: Pacer | None = None,
     slice_seconds: float = SLICE,
+    explain: Callable[[Exception], str] = str,
 ) -> list[Picture]:
     """Steps all writers to their ends, whoever has used the least time first; publishes and returns pictures of all.
 
-    A writer that fails shows its error in its picture and the other goes on; if all of them fail, the last one's
+    A writer that fails shows its error, as `explain` words it, in its picture and the other goes on; if all of them fail, the last one's
     exception is raised. When `stop` is set all end after the step that runs. The writers are closed in any case.
     """
     pacer = pacer or Pacer()
@@ -89,9 +98,12 @@ def write_together(
             while not writer.finished and not stop.is_set() and writer.seconds < turn_ends:
                 had = len(writer.ids)
                 try:
-                    writer.step()
+                    with interruptible() if _reads_long(writer) else nullcontext():
+                        writer.step()
+                except Cancelled:
+                    break
                 except Exception as error:
-                    errors[at], failure = str(error), error
+                    errors[at], failure = explain(error), error
                     writer.close()
                 if pacer.due(notable=had == 0 < len(writer.ids) or writer.finished is not None):
                     publish([Picture.of(*pair) for pair in zip(writers, errors)])
@@ -103,3 +115,7 @@ def write_together(
     pictures = [Picture.of(*pair) for pair in zip(writers, errors)]
     publish(pictures)
     return pictures
+
+
+def _reads_long(writer: Writer) -> bool:
+    return not writer.ids and len(getattr(writer, "prompt_ids", ())) > LONG

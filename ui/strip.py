@@ -9,6 +9,8 @@ from ui.html import note, number, quiet, short_name
 from ui.texts import Words
 from ui.visitors import Visit
 
+MOST_WARNINGS = 3
+
 
 def strip(twin: Twin | None, model: str, engine: Engine, words: Words) -> str:
     """The strip as HTML: the twin's figures, or an invitation to prune."""
@@ -25,7 +27,8 @@ def strip(twin: Twin | None, model: str, engine: Engine, words: Words) -> str:
     )
     return frame(
         f"<dl>{facts}</dl>{note(sentence(change, words))}"
-        + (note(words("slow_path", reason=change.slow_path)) if change.slow_path else ""),
+        + (note(words("slow_path", reason=change.slow_path)) if change.slow_path else "")
+        + "".join(map(note, warnings(change, words))),
         words,
         f"{short_name(twin.model)}, {settings_line(twin, engine, words)}",
     )
@@ -63,6 +66,13 @@ def sentence(change: Change, words: Words) -> str:
         return change.note
     saved = {(True, True): "both", (True, False): "memory", (False, True): "time", (False, False): "nothing"}
     return words(f"saves_{saved[change.saves_memory, change.saves_time]}")
+
+
+def warnings(change: Change, words: Words) -> list[str]:
+    """What else one must know, a sentence each; of many the first few, and how many more there are."""
+    said = [words("warned", text=text) for text in change.warnings[:MOST_WARNINGS]]
+    more = len(change.warnings) - MOST_WARNINGS
+    return [*said, words("warned_more", n=more)] if more > 0 else said
 
 
 def _count_fact(name: str, values: tuple[int, int], form, words: Words) -> str:

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from models.errors import EspalierError
+from models.errors import Cancelled, EspalierError
+from models.stopping import listening, was_cancelled
 
 T = TypeVar("T")
 HEARTBEAT = 0.2  # seconds; how long a page may wait before it looks whether the visitor is still there
@@ -59,11 +60,13 @@ class Job:
     news: Mailbox = field(default_factory=Mailbox)
 
     def run(self) -> None:
-        """Does the work; whatever it raises goes to the reader."""
+        """Does the work, which may ask whether it shall stop; whatever it raises goes to the reader."""
         try:
-            self.work(self.news.put)
+            with listening(self.stop.is_set):
+                self.work(self.news.put)
         except BaseException as error:
-            self.news.close(error)
+            # A library may have made another error of being cut off.
+            self.news.close(Cancelled() if was_cancelled(error) and not isinstance(error, Cancelled) else error)
         else:
             self.news.close()
 

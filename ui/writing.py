@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from models.sampling import Sampling
+from ui.complaints import explain
 from ui.engine import Engine
 from ui.pair import sides_of
 from ui.streaming import Picture, write_together
+from ui.texts import Words
 from ui.visitors import Visit
 
 if TYPE_CHECKING:
@@ -44,11 +46,17 @@ class Scene:
 
 
 def write_pair(
-    engine: Engine, visit: Visit, prompt: str, sampling: Sampling, stop: threading.Event
+    engine: Engine,
+    visit: Visit,
+    prompt: str,
+    sampling: Sampling,
+    stop: threading.Event,
+    words: Words | None = None,
 ) -> Iterator[Scene | None]:
     """Yields scenes while the pair writes, None as a heartbeat, and a last scene with `over` set.
 
-    Raises what the models raise: RequestError for a prompt that is too long, EspalierError when all sides failed.
+    Raises what the models raise: RequestError for a prompt that is too long, EspalierError when all sides failed, and
+    Cancelled if `stop` is set while a model is being loaded.
     """
     from models.decoding import Generation
 
@@ -59,7 +67,12 @@ def write_pair(
         for writer in writers:
             with suppress(Exception):  # a model that fails does so again at its first step, which shows in its pane
                 writer.warm_up()
-        pictures = write_together(writers, lambda now: publish(Scene(names, tuple(now))), stop)
+        pictures = write_together(
+            writers,
+            lambda now: publish(Scene(names, tuple(now))),
+            stop,
+            explain=lambda error: explain(error, words or Words()),
+        )
         parting = find_parting(writers, sides[0].loaded.tokenizer) if len(writers) == 2 else None
         publish(Scene(names, tuple(pictures), True, parting))
 
@@ -79,10 +92,13 @@ def find_parting(writers: Sequence["Generation"], tokenizer) -> Parting:
         stream = TextStream(tokenizer)
         for token in ids[:same]:
             stream.push(token)
-        start = len(stream.text)
+        start = len(stream.seen)
         # One token, and where it is a part of a character only, those that complete it.
-        if not any(stream.push(token) for token in ids[same : same + LONGEST_CHARACTER]):
-            stream.finish()
+        for token in ids[same : same + LONGEST_CHARACTER]:
+            stream.push(token)
+            if len(stream.seen) > start:
+                return start, len(stream.seen)
+        stream.finish()
         return start, len(stream.text)
 
     return Parting(same + 1, same, whole=False, spans=(span(first), span(second)))

@@ -13,3 +13,15 @@
 
 `group` is "row" or "layer": within what the scores are compared.
 """
+
+from typing import Any
+
+from pruning import registry
+
+
+def parse(text: str) -> Any:
+    """The pattern that is written so. RequestError if none is."""
+    for entry in registry.entries("pattern"):
+        if (pattern := entry.implementation.parse(text)) is not None:
+            return pattern
+    raise registry.unknown("pattern", text)
