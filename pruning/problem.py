@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from pruning.target import Target
@@ -16,9 +17,11 @@ if TYPE_CHECKING:
 class Problem:
     """One projection to prune.
 
+    A weight that is zero in the dense model stays zero: where a model is sparser than the target, it stays sparser.
+
     weight: the dense weight [R, C], fp32. scores: [R, C], fp32, minus infinity where an earlier step of the schedule
     dropped the weight, which must stay so; otherwise 0 where the solver works the method's scores out for itself.
-    target: the zeros it shall carry, with `target.keep(scores)` for the mask. statistics: what the solver's and the
+    target: the zeros it shall carry, with `keep(scores)` for the mask. statistics: what the solver's and the
     method's `needs` name, by name. method: whose scores these are, by name.
     """
 
@@ -27,6 +30,15 @@ class Problem:
     target: Target
     statistics: Mapping[str, Tensor]
     method: str = ""
+
+    @cached_property
+    def alive(self) -> Tensor:
+        """Which weights are not zero in the dense model [R, C]: no other one may come to be."""
+        return self.weight != 0
+
+    def keep(self, scores: Tensor) -> Tensor:
+        """The mask [R, C] for `scores` [R, C], True where the weight stays: the target's, less what is zero anyway."""
+        return self.target.keep(scores) & self.alive
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,8 @@ def _alternate(layer: LeastSquares, problem: Problem) -> tuple[torch.Tensor, tor
     gone = problem.scores == -torch.inf
 
     def support(weight: torch.Tensor) -> torch.Tensor:
-        return problem.target.keep(weight.square().masked_fill(gone, -torch.inf))
+        # What is zero in the dense model goes first, but not like what went: a whole block need not go with it.
+        return problem.keep((weight * problem.alive).square().masked_fill(gone, -torch.inf))
 
     pull = layer.weight @ layer.curvature
     first = layer.weight * support(layer.weight)

@@ -40,8 +40,8 @@ def exchange(problem: Problem) -> Solution:
             f"The solver exchange moves single weights, which {type(pattern).__name__} patterns do not allow: "
             "use --solver refit, or --pattern unstructured or N:M."
         )
-    keep = problem.target.keep(problem.scores)
-    search = Search(LeastSquares.of(problem, LEAST_DAMPING), keep, problem.scores > -torch.inf)
+    keep = problem.keep(problem.scores)
+    search = Search(LeastSquares.of(problem, LEAST_DAMPING), keep, (problem.scores > -torch.inf) & problem.alive)
     if isinstance(pattern, NM):
         search.within_rows(group=pattern.of)
     else:

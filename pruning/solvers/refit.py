@@ -16,7 +16,7 @@ def refit(problem: Problem) -> Solution:
     is the Jacobi preconditioner); all rows share one matrix product a step. No row ends worse than it began. Meng et
     al., "ALPS: Improved Optimization for Highly Sparse One-Shot Pruning for Large Language Models" (2024), section 3.3.
     """
-    keep = problem.target.keep(problem.scores)
+    keep = problem.keep(problem.scores)
     layer = LeastSquares.of(problem, LEAST_DAMPING)
     start = layer.weight * keep
     return layer.solution(problem, layer.descend(layer.weight, start, keep, STEPS), keep)

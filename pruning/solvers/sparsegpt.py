@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 
@@ -98,21 +99,31 @@ def _choice(problem: Problem) -> tuple[int, Choose]:
     """How many columns are decided together, and how."""
     pattern = problem.target.pattern
     if problem.method != "obs":
-        keep = problem.target.keep(problem.scores).t()
+        keep = problem.keep(problem.scores).t()
         return BLOCK, lambda weights, first: keep[first : first + len(weights)]
-    gone = problem.scores.t() == -torch.inf
+    gone, alive = problem.scores.t() == -torch.inf, problem.alive.t()
     if isinstance(pattern, NM):
-        return pattern.of, lambda weights, first: _lowest_of_m(problem, weights, gone[first : first + len(weights)])
+        return pattern.of, _among(alive, partial(_lowest_of_m, problem, gone))
     if isinstance(pattern, Unstructured):
-        return BLOCK, _Shares(problem, gone)
+        return BLOCK, _among(alive, _Shares(problem, gone))
     raise RequestError(
         f"The solver sparsegpt with the method obs chooses zeros by columns, which {type(pattern).__name__} patterns "
         "do not allow: use another method or solver, or --pattern unstructured or N:M."
     )
 
 
-def _lowest_of_m(problem: Problem, weights: torch.Tensor, gone: torch.Tensor) -> torch.Tensor:
-    scores = weights.square().masked_fill(gone, -torch.inf)
+def _among(alive: torch.Tensor, choose: Choose) -> Choose:
+    """The same choice, in which what is not `alive` [C, R] goes first and never stays."""
+
+    def chosen(weights: torch.Tensor, first: int) -> torch.Tensor:
+        here = alive[first : first + len(weights)]
+        return choose(weights * here, first) & here
+
+    return chosen
+
+
+def _lowest_of_m(problem: Problem, gone: torch.Tensor, weights: torch.Tensor, first: int) -> torch.Tensor:
+    scores = weights.square().masked_fill(gone[first : first + len(weights)], -torch.inf)
     return problem.target.keep(scores.t().contiguous()).t()
 
 
@@ -132,10 +143,13 @@ class _Shares:
         left = self._target.dropped(self._rows, self._columns) - self._dropped - gone_later
         share = self._target.dropped(self._rows, last) - self._dropped
         share = min(max(share, gone), left)
+        by_row = self._target.pattern.unit(self._rows, self._target.group) == self._rows
+        if by_row:
+            share -= share % self._rows
         self._dropped += share
         scores = weights.square()
         if gone:
             scores.masked_fill_(self._gone[first:last], -torch.inf)
-        if self._target.pattern.unit(self._rows, self._target.group) == self._rows:
+        if by_row:
             return keep_highest(scores.t(), share // self._rows).t()
         return keep_highest(scores.reshape(1, -1), share).reshape(scores.shape)

@@ -143,7 +143,8 @@ def solve(job: Job, weight: torch.Tensor, target: Target, statistics: dict) -> S
     for sparsity in steps:
         chooses = job.config.method in job.solver.chooses
         scores = weight.new_zeros(weight.shape) if chooses else job.method.implementation(solution.weight, statistics)
-        scores = scores.masked_fill(~solution.keep, -torch.inf)
+        # Zeros of the dense model have not gone in a step: they count as they score, and no solver takes them back.
+        scores = scores.masked_fill(~solution.keep & (weight != 0), -torch.inf)
         problem = Problem(weight, scores, target.at(sparsity), statistics, job.config.method)
         solution = job.solver.implementation(problem)
     return solution
