@@ -18,6 +18,7 @@ from models.checking import (
 from models.contents import files_read
 from models.description import Description, content_hash, describe
 from models.errors import EspalierError, RequestError, first_line
+from models.gguf import origin_note
 from models.memory import OutOfMemory, require
 from models.policy import choose_device, choose_dtype
 from models.quiet import quiet_transformers
@@ -50,7 +51,7 @@ def load(model: str, device: str = "auto", dtype: str = "auto") -> Loaded:
     tokenizer = load_tokenizer(source)
     rows = network.get_input_embeddings().num_embeddings
     check_fit(model, rows, tokenizer.get_vocab(), tokenizer.get_added_vocab())
-    notes = tuple(filter(None, [note(source)]))
+    notes = tuple(filter(None, [note(source), origin_note(source.folder)]))
     for line in notes:
         logging.getLogger("espalier").warning(line)
     return Loaded(network, tokenizer, describe(network, model, identity(source), notes))

@@ -12,15 +12,17 @@ import torch
 from evals import measures, task
 from evals.asking.fingerprint import fingerprint
 from evals.data import load_text
-from evals.sweeping.cell_folder import CellFolder
+from evals.environment import processor
+from evals.sweeping.cell_folder import WORKSPACE, CellFolder, made_of
 from evals.sweeping.engines import Job
 from evals.sweeping.grid import Cell, Grid
 from evals.sweeping.inputs import Inputs
-from models.documents import file_documents
+from models.destination import try_files
 from models.errors import RequestError
 from models.checking import check_folder, check_tokenizer, check_weights
 from models.policy import choose_device, choose_dtype
-from models.source import WANTED, ModelSource, locate
+from models.hub import WANTED
+from models.source import ModelSource, locate
 from pruning.calibration import find_source
 from pruning.calibration.file import File
 
@@ -95,10 +97,11 @@ def make_plan(request: Request, resume: bool, command: str) -> Plan:
     names = {model: _named(inputs, model) for model in request.models}
     if len(names) < len(request.models):
         raise RequestError("A model is named twice: name every model once.")
+    text = find_source(request.grid.calibration).identity(request.grid.calibration)  # tells at once if it is missing
     grid = replace(request.grid, calibration=_calibration(inputs, request.grid.calibration))
     cells = grid.cells(list(names.values()))
-    _check_folder(request.out, resume)
-    _check_choices(request)
+    _check_folder(request.out, resume, cells)
+    machine = _machine(request)
     measuring = _measuring(inputs, request, command)
     sources = {name: _checked(model) for model, name in names.items()}
     prints = {
@@ -112,8 +115,10 @@ def make_plan(request: Request, resume: bool, command: str) -> Plan:
         asked = {"name": cell.name, "model": cell.model, "fingerprint": prints[cell.model], "pruning": pruning}
         asked |= {"check": keep, "evaluation": measuring.arguments}
         settings = {"model": cell.model, "model_and_libraries": prints[cell.model][:16], "pruning": pruning}
+        settings |= {"calibration": text if cell.config else None, "machine": machine}
         settings |= {"evaluation": measuring.settings, "inputs": inputs.digests(read)}
         settings = json.loads(json.dumps(settings))
+        asked["identity"] = made_of(settings)
         kept = request.out / MODELS / cell.name if keep else None
         folder = CellFolder(request.out / CELLS / cell.name, kept)
         whole = folder.check(settings)
@@ -133,15 +138,14 @@ def _named(inputs: Inputs, model: str) -> str:
 
 
 def _calibration(inputs: Inputs, calibration: str) -> str:
-    path = Path(calibration).expanduser()
-    if not isinstance(find_source(calibration), File):
-        return calibration
-    next(file_documents(path), None)  # tells at once if it is missing or of another kind
-    return inputs.add_file(path)
+    is_file = isinstance(find_source(calibration), File)
+    return inputs.add_file(Path(calibration).expanduser()) if is_file else calibration
 
 
-def _check_folder(out: Path, resume: bool) -> None:
+def _check_folder(out: Path, resume: bool, cells: Sequence[Cell]) -> None:
     measures.refuse_taken(out)
+    longest = max((cell.name for cell in cells), key=lambda name: len(os.fsencode(name)))
+    try_files(out / CELLS / longest / WORKSPACE, longest)  # where the model is made
     begun = (out / CELLS).is_dir() and any((out / CELLS).iterdir())
     if not resume and (begun or (out / FILE_NAME).exists()):
         raise RequestError(
@@ -149,11 +153,14 @@ def _check_folder(out: Path, resume: bool) -> None:
         )
 
 
-def _check_choices(request: Request) -> None:
-    """RequestError for names that no machine knows."""
-    if request.device != "cuda":  # which another machine may have
-        choose_device(request.device)
-    choose_dtype(torch.device("cpu"), request.dtype)
+def _machine(request: Request) -> dict:
+    """What the cells are computed by, as far as this machine can tell. RequestError for names that no machine knows."""
+    if request.device == "cuda" and not torch.cuda.is_available():  # another machine may have one
+        choose_dtype(torch.device("cpu"), request.dtype)
+        return {"device": "cuda", "dtype": request.dtype}
+    device = choose_device(request.device)
+    dtype = str(choose_dtype(device, request.dtype)).removeprefix("torch.")
+    return {"device": processor(device), "dtype": dtype}
 
 
 def _measuring(inputs: Inputs, request: Request, command: str) -> _Measuring:
