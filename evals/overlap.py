@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evals.data import Text
+from models.errors import RequestError
 from models.units import format_percent
 from pruning.overlap import Sketch
-from pruning.record import finished_record
+from pruning.record import RECORD, finished_record
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -24,7 +25,10 @@ def overlap_note(name: str, folder: Path, tokenizer: "PreTrainedTokenizerBase", 
     if "sketch" not in calibration:
         return None
     ids = tokenizer(text.content, add_special_tokens=False, verbose=False)["input_ids"]
-    share = Sketch.from_dict(calibration["sketch"]).covers(ids)
+    try:
+        share = Sketch.from_dict(calibration["sketch"]).covers(ids)
+    except (KeyError, TypeError, ValueError, IndexError):
+        raise RequestError(f"{folder / RECORD} has a damaged sketch of its text: remove it to go on.") from None
     if share < WORTH_SAYING:
         return None
     return (

@@ -7,16 +7,14 @@ import torch
 from torch import nn
 
 from models import load
-from models.errors import RequestError
-from models.files import read_json
-from models.loading import check_folder
+from models.checking import check_folder
 from models.memory import OutOfMemory
 from models.source import locate
 from models.weights import tensor_headers
 from pruning.capability import Capability, skeleton, take_capability
 from pruning.census import Census, count_nonzero, take_census
 from pruning.packing.install import is_packed, unpack
-from pruning.record import RECORD
+from pruning.record import whole_record
 from pruning.roles import Projection, find_anatomy
 
 DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
@@ -80,7 +78,7 @@ def inspect(name: str) -> Inspection:
     check_folder(source)
     empty = skeleton(source.folder)
     capability = take_capability(empty)
-    record = _read_record(source.folder / RECORD)
+    record = whole_record(source.folder)
     model, not_counted = _load(name, source.folder)
     found = tuple(_count(projection) for projection in find_anatomy(model).projections) if model else ()
     return Inspection(
@@ -142,17 +140,6 @@ def _agrees(record: dict, blocks: int, found: tuple[Found, ...]) -> bool:
     zeros = {entry.name: entry.zeros for entry in found}
     # At least: a kept weight may have been zero in the dense model already.
     return all(zeros.get(entry["name"], -1) >= entry["dropped"] for entry in plan["projections"])
-
-
-def _read_record(path: Path) -> dict | None:
-    if not path.exists():
-        return None
-    record = read_json(path)
-    missing = {"created", "dense", "config", "note", "plan"} - set(record if isinstance(record, dict) else ())
-    if missing:
-        lacks = ", ".join(sorted(missing))
-        raise RequestError(f"{path} is no record of a pruning (it lacks {lacks}): remove it to go on.")
-    return record
 
 
 def stored_dtype(folder: Path, name: str) -> str:

@@ -10,7 +10,7 @@ def read_record(record: dict) -> tuple[PruningConfig, Plan]:
     """The settings and the plan of a record. RequestError if it holds none that this version understands."""
     try:
         return PruningConfig(**record["config"]), Plan.from_dict(record["plan"])
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise RequestError(
             f"The plan cannot be read ({type(error).__name__}: {error}): give what `prune --dry-run --json` printed, "
             "or a pruning.json, of this version of Espalier."

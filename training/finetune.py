@@ -8,11 +8,13 @@ from itertools import islice
 from pathlib import Path
 
 import torch
-from transformers import LlamaForCausalLM
+from transformers import PreTrainedModel
 
-from models.files import read_json, refuse_existing
+from models.files import refuse_existing
+from models.loading import load_network
 from models.progress import Progress
-from models.quiet import quiet_transformers
+from models.reading import parse_object
+from models.source import locate
 from training.corpus import Corpus
 from training.loop import Progression, TrainingConfig, Window, train
 from training.loss_plot import require_matplotlib
@@ -39,7 +41,7 @@ def finetune(
     """
     refuse_existing(out)
     require_matplotlib()
-    history = read_json(pretrained / "training.json")
+    history = parse_object(pretrained / "training.json", "name the folder that pretraining wrote")
     model = load_pretrained(pretrained, device)
     windows, counts = mixed_windows(root, corpus, config, mixture)
     config = replace(config, tokens=max(len(windows) // config.step_windows, 1) * config.step_tokens)
@@ -50,10 +52,9 @@ def finetune(
     return record
 
 
-def load_pretrained(folder: Path, device: str = "cpu") -> LlamaForCausalLM:
+def load_pretrained(folder: Path, device: str = "cpu") -> PreTrainedModel:
     """The model in `folder` with fp32 weights, as pretraining had them: bf16 ones would lose small updates."""
-    with quiet_transformers():
-        return LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32, use_safetensors=True).to(device)
+    return load_network(locate(str(folder)), torch.device(device), torch.float32)
 
 
 def mixed_windows(

@@ -13,9 +13,10 @@ import torch
 from torch import nn
 
 from models.errors import EspalierError, RequestError, first_line
-from models.files import new_folder, read_json, write_json
+from models.files import new_folder, write_json
 from models.memory import require
 from models.quiet import quiet_transformers
+from models.reading import parse_object
 from models.weights import TensorHeader, tensor_headers
 from pruning.packing.embedding import PackedEmbedding
 from pruning.packing.format import Format
@@ -106,8 +107,9 @@ def describe(model: nn.Module, shared: dict[str, str]) -> dict:
 
 def read_packing(folder: Path) -> dict:
     """`packing.json` of a folder. RequestError if it is not one, or of a later version."""
-    packing = read_json(folder / PACKING)
-    if not isinstance(packing, dict) or {"schema_version", "matrices", "embeddings", "shared"} - packing.keys():
+    packing = parse_object(folder / PACKING, "pack the model again")
+    parts = [packing.get(name) for name in ("matrices", "embeddings", "shared")]
+    if type(packing.get("schema_version")) is not int or not all(isinstance(part, dict) for part in parts):
         raise RequestError(f"{folder / PACKING} is damaged: pack the model again.")
     if packing["schema_version"] > SCHEMA_VERSION:
         raise RequestError(f"{folder} was packed by a later Espalier: use that one, or pack the model again.")
@@ -126,7 +128,7 @@ def load_packed(source: ModelSource, device: torch.device, dtype: torch.dtype | 
     model = _skeleton(source)
     try:
         _fill(model, packing, headers)
-    except (KeyError, AttributeError, ValueError, RuntimeError) as error:
+    except (KeyError, AttributeError, TypeError, ValueError, RuntimeError) as error:
         raise RequestError(
             f"The files of {source.id} do not fit together ({first_line(error)}): pack the model again."
         ) from error

@@ -8,32 +8,35 @@ import shutil
 from functools import partial
 
 from models import Loaded, load
+from models.destination import try_folder
 from models.errors import RequestError
-from models.files import new_folder, refuse_existing
+from models.files import new_folder
 from models.progress import part, terminal_bar
 from models.quiet import quiet_transformers
+from models.reading import is_there
 from models.source import locate
 from models.units import format_bytes, format_percent
 from pruning.inspection import stored_dtype
 from pruning.packing.checking import check_files, pack_checked
 from pruning.packing.folder import PACKING, save_packed
 from pruning.packing.format import Format
-from pruning.packing.install import Packing, unpack
-from pruning.record import RECORD
+from pruning.packing.install import Packing, packed_layers, unpack
+from pruning.record import RECORD, finished_record
 
 
 def run_pack(options: argparse.Namespace) -> None:
     """`pack DIR --out DIR [--format FORMAT]`."""
     format = Format.parse(options.format)
     source = locate(options.model)
-    refuse_existing(options.out)
-    if (source.folder / PACKING).exists():
+    try_folder(options.out)
+    if is_there(source.folder / PACKING):
         raise RequestError(f"{options.model} is packed already: unpack it first, to pack it in another format.")
     bar = terminal_bar()
     loaded = _load(options.model)
     share = part(bar, 0.0, 0.7)
     packing = pack_checked(loaded.model, loaded.tokenizer, format, share, options.signed_zeros)
     bar(0.7, "Saving, and loading the result in a fresh process")
+    finished_record(source.folder)  # told before the work if it cannot be read
     record = source.folder / RECORD
     save_packed(
         loaded.model,
@@ -49,23 +52,35 @@ def run_pack(options: argparse.Namespace) -> None:
 def run_unpack(options: argparse.Namespace) -> None:
     """`unpack DIR --out DIR`."""
     source = locate(options.model)
-    refuse_existing(options.out)
-    if not (source.folder / PACKING).exists():
+    try_folder(options.out)
+    if not is_there(source.folder / PACKING):
         raise RequestError(f"{options.model} is not packed (it has no {PACKING}): there is nothing to unpack.")
+    record = finished_record(source.folder)
     bar = terminal_bar()
     model, tokenizer, _ = load(options.model, device="cpu")
     bar(0.4, "Unpacking")
+    rounded = sum(layer.format.int8 for layer in packed_layers(model).values())
     unpack(model)
     with new_folder(options.out) as folder:
         bar(0.6, "Saving")
         with quiet_transformers():
             model.save_pretrained(folder)
             tokenizer.save_pretrained(folder)
-        if (source.folder / RECORD).exists():
+        if record is not None:
             shutil.copyfile(source.folder / RECORD, folder / RECORD)
     bar(1.0, f"Saved to {options.out}")
     size = sum(parameter.nbytes for parameter in model.parameters())
-    print(json.dumps({"out": options.out, "bytes": size}) if options.json else f"Unpacked to {options.out}.")
+    if options.json:
+        print(json.dumps({"out": options.out, "bytes": size, "dequantised": rounded}))
+    else:
+        print(f"Unpacked to {options.out}.{_dequantised(rounded)}")
+
+
+def _dequantised(matrices: int) -> str:
+    """What is said of matrices that were packed as int8."""
+    if not matrices:
+        return ""
+    return f" {matrices} matrices were dequantised from int8: they keep the rounding that packing gave them."
 
 
 def packing_text(packing: Packing, out: str) -> str:
