@@ -4,7 +4,7 @@ A name is one of evaluate's own (`f1`, `bleu`, `exact_match`), whose script it f
 with such a script. Scripts of other people on the Hub (`owner/name`) are refused: evaluate would run their code.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from importlib.metadata import version
 from inspect import signature
@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from evals.hub_unseen import reaches
 from evals.measurement import Measurement
 from evals.results import Result
 from evals.samples import Sample
-from evals.statistics import CONFIDENCE
+from evals.statistics.resampling import percentile_interval
+from evals.unseen import widened
 from models.errors import EspalierError, RequestError, first_line
 from models.progress import Progress, silent
 
@@ -28,6 +30,7 @@ PREFIX = "evaluate:"
 RESAMPLES = 200  # each computes the metric anew
 Samples = Mapping[tuple[str, str], Sequence[Sample]]  # by model and task; all models have the same tasks
 Pairs = tuple[list, list]  # predictions and references
+Reach = Callable[[], tuple[float, float] | None]  # the ends of a figure whose resamples all agree
 Compute = Any  # (predictions, references) -> {figure: value}
 
 
@@ -64,7 +67,7 @@ def hub_results(
     """The metric's figures of every model on every task, and their differences from the baseline's, paired.
 
     `samples` are those of a run (`Trial.samples`), task by task the same for all models. Intervals are percentile
-    bootstraps over samples. A task whose answers the metric does not take is named in `notes`; RequestError if it takes
+    bootstraps over samples; where all resamples agree, those of `evals.hub_unseen`. A task whose answers the metric does not take is named in `notes`; RequestError if it takes
     those of none, or there is no task. `name` may begin with `evaluate:`.
     """
     metric = hub_metric(name)
@@ -99,27 +102,45 @@ def _results(
         for model, pairs in by_model.items()
     }
     values = {model: compute(*pairs) for model, pairs in by_model.items()}
+    bounds: dict[str, dict[str, tuple[float, float]]] = {}
+
+    def reach(model: str, figure: str) -> tuple[float, float] | None:
+        if model not in bounds:
+            bounds[model] = reaches(compute, by_model[model]) if count > 1 else {}
+        return bounds[model].get(figure)
+
     protocol = {"name": f"evaluate {version('evaluate')}", "task": task, "metric": name, "rows": count}
     protocol["interval_over"] = f"{RESAMPLES} resamples of the rows"
     for model, figures in values.items():
         for figure, value in figures.items():
             spread = [each.get(figure, np.nan) for each in replicates[model]]
-            yield Result(model, PREFIX + name, _measurement(figure, value, spread, count, protocol))
+            told = _measurement(figure, value, spread, count, protocol, partial(reach, model, figure))
+            yield Result(model, PREFIX + name, told)
             if model != baseline and figure in values[baseline]:
                 other = [each.get(figure, np.nan) for each in replicates[baseline]]
                 difference = np.array(spread) - np.array(other)
+                apart = partial(_difference, partial(reach, baseline, figure), partial(reach, model, figure))
                 told = _measurement(
-                    f"{figure}_difference", value - values[baseline][figure], difference, count, protocol
+                    f"{figure}_difference", value - values[baseline][figure], difference, count, protocol, apart
                 )
                 yield Result(model, PREFIX + name, told, baseline)
 
 
-def _measurement(figure: str, value: float, spread: Sequence[float], count: int, protocol: dict) -> Measurement:
+def _measurement(
+    figure: str, value: float, spread: Sequence[float], count: int, protocol: dict, reach: Reach
+) -> Measurement:
     known = np.array([each for each in spread if isfinite(each)])
     if len(known) < 2:
         return Measurement(figure, value, "", None, None, count, protocol)
-    low, high = np.quantile(known, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return Measurement(figure, value, "", (float(low), float(high)), float(known.std(ddof=1)), count, protocol)
+    found = percentile_interval(value, known, count)
+    if found.interval is None and (ends := reach()):
+        found = widened(value, ends, count)
+    return Measurement(figure, value, "", found.interval, found.stderr, count, protocol)
+
+
+def _difference(first: Reach, second: Reach) -> tuple[float, float] | None:
+    (one, other) = first(), second()
+    return one and other and (other[0] - one[1], other[1] - one[0])
 
 
 def _fitting(metric: "EvaluationModule", samples: Sequence[Sample]):

@@ -18,6 +18,7 @@ from evals.samples import Sample
 from evals.statistics import Estimate
 from evals.task import Task
 from evals.trial import Trial
+from evals.unseen import parts_within
 from models.progress import Progress, part
 
 Statistics = dict[str, Sequence[float]]  # of one sample, by figure
@@ -73,7 +74,7 @@ def run_tasks(
             told["cluster"] = cluster
         for figure in figures(task):
             answered = {model: found[model, name] for model in names}
-            yield from _figure(trial, metric, figure, answered, told, partial(details, task))
+            yield from _figure(trial, metric, figure, answered, told, partial(_of_model, trial, details, task))
         for model in trial.contenders.others if flips else ():
             pairs = zip(found[trial.contenders.baseline, name], found[model, name], strict=True)
             shares = np.array([[flips(first.answer, second.answer)] for first, second in pairs])
@@ -91,13 +92,19 @@ def _figure(
     count = sum(figure.name in sample.statistics for sample in samples[baseline])
     for model, matrix in matrices.items():
         found = estimate(figure, matrix, trial.seed)._replace(n=count)
-        measured = _measurement(figure.name, figure.unit, found, protocol | details(samples[model]))
+        measured = _measurement(figure.name, figure.unit, found, protocol | details(model, samples[model]))
         yield Result(model, group, measured)
         if model != baseline:
             difference, test, p, smallest = compare(figure, matrices[baseline], matrix, trial.seed)
             difference = difference._replace(n=count)
             measured = _measurement(f"{figure.name}_difference", figure.unit, difference, protocol)
             yield Result(model, group, measured, baseline, PairedTest(test, p, smallest))
+
+
+def _of_model(trial: Trial, details: Details, task: Task, model: str, samples: Sequence[Sample]) -> dict:
+    """What the protocol tells of one model's answers."""
+    cut = trial.contexts_cut.get((model, task.name))
+    return details(task, samples) | ({"contexts_cut": cut} if cut is not None else {})
 
 
 def _flattered(trial: Trial, task: Task) -> Iterator[str]:
@@ -124,8 +131,10 @@ def clustered(
                 counted = [*sample.statistics[figure.name], *([1.0] if figure.reduce is None else [])]
                 groups.setdefault(sample.doc[field], []).append(np.array(counted))
         summed[model] = np.array([np.sum(members, axis=0) for members in groups.values()])
-    mean = figure.reduce is None
-    return replace(figure, reduce=ratio_of_sums) if mean else figure, summed
+    if figure.reduce is not None:
+        return figure, summed
+    others = figure.bounds and parts_within(*figure.bounds)
+    return replace(figure, reduce=ratio_of_sums, others=others), summed
 
 
 def statistics_of(figure: Figure, samples: Sequence[Sample]) -> np.ndarray:

@@ -7,6 +7,7 @@ import gradio as gr
 
 from models.characters import fault_of
 from models.errors import EspalierError, first_line
+from models.reading import unopened
 from ui.plain_words import without_options
 from ui.texts import Words
 
@@ -15,8 +16,8 @@ LIMIT = 20_000  # characters; no field of the page takes more, whatever the mode
 
 def explain(error: Exception, words: Words) -> str:
     """The line that a visitor reads. What nobody foresaw goes to the log with its traceback."""
-    if isinstance(error, EspalierError):
-        return without_options(str(error))
+    if told := error if isinstance(error, EspalierError) else unopened(error):
+        return without_options(str(told))
     logging.getLogger("espalier").error("unexpected failure on the page", exc_info=error)
     return words("unexpected", kind=type(error).__name__, text=without_options(first_line(error)))
 

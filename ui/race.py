@@ -80,7 +80,9 @@ def table(raced: Raced, new_tokens: int, repeats: int, words: Words) -> str:
 def verdict(result: "RaceResult", words: Words) -> str:
     """Which is faster and by how much, or that the difference is within noise."""
     ratio = result.lane("pruned").speedups["decode_speedup"]
-    low, high = ratio.interval or (ratio.value, ratio.value)
+    if ratio.interval is None:
+        return words("race_no_spread", ratio=number(ratio.value))
+    low, high = ratio.interval
     kind = "race_faster" if low > 1 else "race_slower" if high < 1 else "race_noise"
     return words(kind, ratio=number(ratio.value), low=number(low), high=number(high))
 

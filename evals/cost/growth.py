@@ -133,5 +133,7 @@ def _slope(sizes: Sequence[float], costs: Sequence[float]) -> statistics.Estimat
     residuals = y - y.mean() - slope * (x - x.mean())
     stderr = float(np.sqrt((residuals**2).sum() / (count - 2) / spread))
     # Student's t of n - 2 degrees of freedom: a slope and a height were fitted.
-    estimate = statistics.around(round(slope, DECIMALS), round(stderr, DECIMALS), count - 1)
-    return estimate._replace(n=count)
+    slope, stderr = round(slope, DECIMALS), round(stderr, DECIMALS)
+    if not stderr:  # of counts, such as bytes: points that lie on a line are that line, and no sample of it
+        return statistics.Estimate(slope, 0.0, (slope, slope), count)
+    return statistics.around(slope, stderr, count - 1)._replace(n=count)

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from evals.cost.timing import Run
-from evals.statistics import CONFIDENCE, Estimate
+from evals.statistics import Estimate
+from evals.statistics.resampling import percentile_interval
 
 RESAMPLES = 1000
 VLLM_PERCENTILES = (50, 90, 99)
@@ -28,11 +29,9 @@ def pooled_percentiles(rows: np.ndarray, percentiles: Sequence[float], seed: int
         return [Estimate(float(value), None, None, rows.size) for value in values]
     drawn = np.random.default_rng(seed).integers(0, len(rows), size=(RESAMPLES, len(rows)))
     replicates = np.stack([np.percentile(rows[chosen], percentiles) for chosen in drawn])
-    low, high = np.quantile(replicates, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], axis=0)
-    errors = replicates.std(axis=0, ddof=1)
     return [
-        Estimate(float(value), float(error), (float(start), float(end)), rows.size)
-        for value, error, start, end in zip(values, errors, low, high, strict=True)
+        percentile_interval(float(value), column, rows.size)
+        for value, column in zip(values, replicates.T, strict=True)
     ]
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 BINS = 10
+BRIER_BOUNDS = (0.0, 2.0)
 
 
 def brier(probabilities: Sequence[float], true: int) -> float:
@@ -31,3 +32,12 @@ def expected_calibration_error(sums: np.ndarray) -> np.ndarray:
     """ECE [...] of summed bins [..., 30]: the mean over examples of |accuracy - confidence| of their bin."""
     bins = sums.reshape(*sums.shape[:-1], BINS, 3)
     return np.abs(bins[..., 2] - bins[..., 1]).sum(-1) / bins[..., 0].sum(-1)
+
+
+def other_bins(sums: np.ndarray, n: int) -> np.ndarray:
+    """What the bins' sums [30] may be if all n examples are of another kind: of one bin, all right or wrong [20, 30]."""
+    kinds = np.zeros((2 * BINS, BINS, 3))
+    for kind in range(2 * BINS):
+        at, hit = divmod(kind, 2)
+        kinds[kind, at] = (n, n * (at + 1) / BINS, n * hit)
+    return kinds.reshape(2 * BINS, -1)

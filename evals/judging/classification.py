@@ -9,11 +9,13 @@ takes [..., K, K], so that the bootstrap computes all its resamples at once. Wit
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 
-from evals import statistics
+from evals.figures import Figure, estimate
 from evals.measurement import Measurement
+from evals.unseen import one_of_each
 
 
 def confusion_matrix(true: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
@@ -60,30 +62,42 @@ def matthews(confusion: np.ndarray) -> np.ndarray:
 BY_CLASS = {"precision": precision, "recall": recall, "f1": f1}
 
 
+def figures(labels: Sequence[str]) -> list[Figure]:
+    """MCC, the three scores as plain means over the classes and those of each, of sums of cells [K * K]."""
+    size = len(labels)
+    reduces = {"mcc": partial(_of_cells, matthews, size, ...)}
+    for name, measure in BY_CLASS.items():
+        reduces[f"macro_{name}"] = partial(_of_cells, partial(_macro, measure), size, ...)
+        reduces |= {f"{name}[{label}]": partial(_of_cells, measure, size, at) for at, label in enumerate(labels)}
+    return [Figure(name, reduce, others=one_of_each) for name, reduce in reduces.items()]
+
+
 def classification(true: Sequence[int], predicted: Sequence[int], labels: Sequence[str]) -> list[Measurement]:
     """Accuracy, MCC, macro precision, recall and F1, and the three of each class, named `recall[LABEL]`.
 
-    `true` and `predicted` are numbers of `labels`. Accuracy has a t interval; all others the percentile bootstrap over
-    examples. The confusion matrix is in the protocol. Raises ValueError for numbers that are no label's.
+    `true` and `predicted` are numbers of `labels`. Accuracy has Wilson's interval; all others the percentile bootstrap
+    over examples. The confusion matrix is in the protocol. Raises ValueError for numbers that are no label's.
     """
-    cells = _cells(np.asarray(true), np.asarray(predicted), len(labels))
-    protocol = {"labels": list(labels), "confusion": counts(cells, len(labels)).tolist()}
-    statistic: dict[str, Callable[[np.ndarray], np.ndarray]] = {"mcc": matthews}
-    for name, measure in BY_CLASS.items():
-        statistic[f"macro_{name}"] = lambda confusion, measure=measure: measure(confusion).mean(-1)
-        for at, label in enumerate(labels):
-            statistic[f"{name}[{label}]"] = lambda confusion, measure=measure, at=at: measure(confusion)[..., at]
-    estimates = {"accuracy": statistics.mean(np.asarray(true) == np.asarray(predicted))}
-    for name, measure in statistic.items():
-
-        def of_examples(drawn: np.ndarray, measure=measure) -> np.ndarray:
-            return measure(counts(drawn, len(labels)))
-
-        estimates[name] = statistics.bootstrap(cells, of_examples)
+    size = len(labels)
+    cells = _cells(np.asarray(true), np.asarray(predicted), size)
+    protocol = {"labels": list(labels), "confusion": counts(cells, size).tolist()}
+    hits = (np.asarray(true) == np.asarray(predicted)).astype(np.float64)
+    estimates = {"accuracy": estimate(Figure("accuracy"), hits[:, None])}
+    estimates |= {figure.name: estimate(figure, np.eye(size * size)[cells]) for figure in figures(labels)}
     return [
         Measurement(name, found.value, "", found.interval, found.stderr, found.n, protocol)
         for name, found in estimates.items()
     ]
+
+
+def _of_cells(measure: Callable, size: int, at, sums: np.ndarray) -> np.ndarray:
+    """A measure of the confusion matrices in sums [..., K * K], at one class or (`...`) whole."""
+    values = measure(sums.reshape(*sums.shape[:-1], size, size))
+    return values[..., at] if at is not ... else values
+
+
+def _macro(measure: Callable, confusion: np.ndarray) -> np.ndarray:
+    return measure(confusion).mean(-1)
 
 
 def _cells(true: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:

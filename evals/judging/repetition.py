@@ -56,3 +56,9 @@ def repetition_rate(sums: np.ndarray) -> np.ndarray:
     """The repetition rate [...], 0 to 1, of sums [..., 8]; 0 where no text has four words."""
     again, different = np.split(np.asarray(sums, dtype=np.float64), 2, axis=-1)
     return (again / np.maximum(different, 1)).prod(-1) ** (1 / len(RATE_ORDERS))
+
+
+def other_counts(sums: np.ndarray, n: int) -> np.ndarray:
+    """What sums [8] of n texts may be if all are of another kind: no n-gram occurs again, or every one does [2, 8]."""
+    different = np.maximum(sums[len(RATE_ORDERS) :], n)
+    return np.stack([np.concatenate([again, different]) for again in (np.zeros_like(different), different)])

@@ -11,6 +11,7 @@ from functools import cache
 
 import numpy as np
 
+from evals.figures import Figure
 from models.errors import RequestError
 
 BLEU_ORDERS = 4
@@ -66,6 +67,22 @@ def chrf(sums: np.ndarray) -> np.ndarray:
     )
 
 
+def other_bleu(sums: np.ndarray, n: int) -> np.ndarray:
+    """What sums [10] of n sentences may be if all are of another kind: no n-gram matches, or all do [2, 10]."""
+    reference, totals = max(float(sums[1]), n), np.maximum(sums[2 + BLEU_ORDERS :], max(float(sums[1]), n))
+    return np.stack([np.r_[reference, reference, matched, totals] for matched in (np.zeros(BLEU_ORDERS), totals)])
+
+
+def other_chrf(sums: np.ndarray, n: int) -> np.ndarray:
+    """What sums [18] of n sentences may be if all are of another kind: no n-gram matches, or all do [2, 18]."""
+    wanted = np.maximum(sums.reshape(CHRF_ORDERS, 3)[:, 1], n)
+    return np.stack([np.stack([wanted, wanted, hit * wanted], axis=-1).ravel() for hit in (0, 1)])
+
+
+BLEU = Figure("bleu", bleu, others=other_bleu)
+CHRF = Figure("chrf", chrf, others=other_chrf)
+
+
 def signatures(language: str, references: Iterable[int]) -> dict[str, str]:
     """sacrebleu's signatures of both scores, by name, for sentences that have so many references each."""
     counts = sorted(set(references))
@@ -87,8 +104,8 @@ def _statistics(metric, written: str, references: Sequence[str]) -> list[float]:
 @cache
 def _metrics(language: str) -> dict:
     try:
-        from sacrebleu.metrics import BLEU, CHRF
+        from sacrebleu import metrics
     except ImportError:
         raise RequestError("Translations are scored by sacrebleu: pip install -r requirements.txt.") from None
     # force: a warning about text that looks tokenized is not for what a model wrote.
-    return {"bleu": BLEU(tokenize=TOKENIZERS.get(language, DEFAULT_TOKENIZER), force=True), "chrf": CHRF()}
+    return {"bleu": metrics.BLEU(tokenize=TOKENIZERS.get(language, DEFAULT_TOKENIZER), force=True), "chrf": metrics.CHRF()}

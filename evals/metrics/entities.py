@@ -14,6 +14,7 @@ from evals.results import Result
 from evals.row import Row
 from evals.task import Task
 from evals.trial import Trial
+from evals.unseen import one_of_each
 from models.errors import RequestError
 
 REDUCES = {"precision": scores.precision, "recall": scores.recall, "f1": scores.f1}
@@ -50,7 +51,7 @@ def entities(trial: Trial) -> Iterator[Result]:
 
 def figures(task: Task) -> list[Figure]:
     """Those of all types together (micro)."""
-    return [Figure(name, reduce) for name, reduce in REDUCES.items()]
+    return [Figure(name, reduce, others=one_of_each) for name, reduce in REDUCES.items()]
 
 
 def judge(task: Task, row: Row, written: str) -> dict[str, list[float]]:

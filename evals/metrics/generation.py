@@ -11,6 +11,7 @@ from evals.results import Result
 from evals.row import Row
 from evals.task import Task
 from evals.trial import Trial
+from evals.unseen import parts_within
 
 
 @metric(tasks=True)
@@ -21,11 +22,12 @@ def generation(trial: Trial) -> Iterator[Result]:
 
 def figures(task: Task) -> list[Figure]:
     """All that there is to tell of a text without a right answer."""
+    share, rate = parts_within(0, 1), repetition.repetition_rate
     return [
-        *(Figure(f"distinct_{n}", mean_of_counted) for n in repetition.ORDERS),
-        Figure(f"seq_rep_{repetition.REPEATED}", mean_of_counted, higher_is_better=False),
-        Figure("repetition_rate", repetition.repetition_rate, higher_is_better=False),
-        Figure("length", unit="words"),
+        *(Figure(f"distinct_{n}", mean_of_counted, others=share) for n in repetition.ORDERS),
+        Figure(f"seq_rep_{repetition.REPEATED}", mean_of_counted, higher_is_better=False, others=share),
+        Figure("repetition_rate", rate, higher_is_better=False, others=repetition.other_counts),
+        Figure("length", unit="words", bounds=None),
     ]
 
 

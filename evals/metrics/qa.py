@@ -16,6 +16,7 @@ from evals.results import Result
 from evals.row import Row
 from evals.task import Task
 from evals.trial import Trial
+from evals.unseen import parts_within
 from models.errors import RequestError
 
 SCORES = {"exact_match": squad.exact_match, "f1": squad.token_f1}
@@ -53,7 +54,7 @@ def qa(trial: Trial) -> Iterator[Result]:
 
 def figures(task: Task) -> list[Figure]:
     """Exact match and F1; with questions that have no answer, also apart."""
-    parts = [Figure(f"{part}_{name}", mean_of_counted) for part in PARTS for name in SCORES] if _no_answer(task) else []
+    parts = _by_part() if _no_answer(task) else []
     return [*(Figure(name) for name in SCORES), *parts]
 
 
@@ -73,6 +74,11 @@ def judge(task: Task, row: Row, written: str) -> dict[str, list[float]]:
 def definition(task: Task) -> str:
     """Whose exact match and F1 the figures are."""
     return "CMRC 2018" if _is_chinese(task) else "SQuAD 2.0" if _no_answer(task) else "SQuAD 1.1"
+
+
+def _by_part() -> list[Figure]:
+    others = parts_within(0, 1)
+    return [Figure(f"{part}_{name}", mean_of_counted, others=others) for part in PARTS for name in SCORES]
 
 
 def _is_chinese(task: Task) -> bool:

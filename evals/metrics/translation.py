@@ -25,7 +25,7 @@ def translation(trial: Trial) -> Iterator[Result]:
 
 def figures(task: Task) -> list[Figure]:
     """The two scores of a corpus."""
-    return [Figure("bleu", scores.bleu), Figure("chrf", scores.chrf)]
+    return [scores.BLEU, scores.CHRF]
 
 
 def judge(task: Task, row: Row, written: str) -> dict[str, list[float]]:

@@ -159,4 +159,4 @@ def _mean(scores: Sequence[Measurement]) -> Measurement:
     value = sum(score.value for score in scores) / len(scores)
     known = all(score.stderr is not None for score in scores)
     half = NORMAL * sqrt(sum(score.stderr**2 for score in scores)) / len(scores) if known else 0.0
-    return Measurement("mean_score", value, "", (value - half, value + half) if known else None, n=len(scores))
+    return Measurement("mean_score", value, "", (value - half, value + half) if half else None, n=len(scores))

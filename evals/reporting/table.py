@@ -11,6 +11,10 @@ from evals.statistics import verdict
 SPEED_VERDICTS = {"higher": "faster", "lower": "slower"}
 DIFFERENCES = ("_difference", "_ratio", "_speedup")
 SIGNIFICANT = 0.05
+SPREAD = (
+    "± is half the width of the 95 % interval; in brackets its two ends. A number without either is a count, or its "
+    "samples show no spread: one of them, or several that are all alike."
+)
 MOST_COLUMNS = 6  # of numbers; a wider table is turned on its side, or is a list
 
 
@@ -44,7 +48,7 @@ def in_words(result: Result) -> str:
     metric, _ = split(result.measurement.metric)
     if not metric.endswith(DIFFERENCES):
         return ""
-    words = verdict(result.measurement.interval, result.neutral)
+    words = verdict(result.measurement.interval, result.neutral, result.measurement.value)
     if words not in SPEED_VERDICTS:
         return words
     if metric.endswith("_speedup"):
@@ -157,7 +161,7 @@ def _footer(document: dict) -> str:
     for source in document.get("sources") or [document]:
         alike.setdefault((_place(source["environment"]), source["command"]), []).append(source)
     lines = [f"{_when(sources)} {place}.\n\n`{command}`" for (place, command), sources in alike.items()]
-    return "\n\n".join(["± is half the width of the 95 % interval; in brackets its two ends.", *lines])
+    return "\n\n".join([SPREAD, *lines])
 
 
 def _place(environment: dict) -> str:

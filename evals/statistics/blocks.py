@@ -10,7 +10,7 @@ from math import exp
 
 import numpy as np
 
-from evals.statistics.estimates import CONFIDENCE, Estimate, ratio_of_sums
+from evals.statistics.estimates import CONFIDENCE, Estimate, ratio_of_sums, shows_spread
 from evals.statistics.quantiles import student
 from evals.statistics.resampling import RESAMPLES
 
@@ -31,7 +31,7 @@ def block_ratio(numerators: np.ndarray, denominators: np.ndarray, seed: int = 0,
     the interval its studentised one (Götze and Künsch 1996), symmetric; with `logarithmic`, for a ratio that is
     positive and of skewed samples, symmetric in its logarithm. The same n and seed draw the same blocks, so that the
     difference of two models on the same windows, given as its numerators, is paired. With fewer than eight samples it
-    is Student's t, as in `ratio_of_sums`.
+    is Student's t, as in `ratio_of_sums`. Samples that are all alike have no interval.
     """
     numerators, denominators = (np.asarray(values, dtype=np.float64) for values in (numerators, denominators))
     count = len(numerators)
@@ -41,6 +41,8 @@ def block_ratio(numerators: np.ndarray, denominators: np.ndarray, seed: int = 0,
         return _estimate(found.value, found.stderr, quantile, count, logarithmic)
     length = block_length(count)
     ratio = float(numerators.sum() / denominators.sum())
+    if not shows_spread(numerators - ratio * denominators, numerators):
+        return Estimate(ratio, None, None, count)
     blocks = np.stack([_circular_sums(values, length) for values in (numerators, denominators)])
     error = float(_stderr(blocks, np.asarray(ratio), count / length))
     freedom = _freedom(count / length, length)

@@ -8,13 +8,16 @@ from evals.statistics.estimates import CONFIDENCE
 from evals.statistics.quantiles import binomial, normal
 
 
-def verdict(interval: tuple[float, float] | None, neutral: float) -> str:
-    """A difference in words: `higher`, `lower`, or `within noise` where its interval holds the neutral value."""
+def verdict(interval: tuple[float, float] | None, neutral: float, value: float | None = None) -> str:
+    """A difference in words: `higher`, `lower`, or `within noise` where its interval holds the neutral value.
+
+    Without an interval `no difference seen` where the `value` is the neutral one.
+    """
     if interval is None:
-        return "spread unknown"
+        return "no difference seen" if value == neutral else "spread unknown"
     low, high = interval
     if low <= neutral <= high:
-        return "no difference" if low == high else "within noise"
+        return "no difference" if low == high else "within noise"  # of files that an older version wrote
     return "higher" if low > neutral else "lower"
 
 

@@ -68,8 +68,7 @@ def test_pairing_narrows_the_interval_of_a_difference():
 @settings(max_examples=40, deadline=None)
 def test_a_difference_with_itself_is_exactly_nothing(values):
     estimate = statistics.paired_difference(np.array(values), np.array(values))
-    assert estimate.value == 0
-    assert estimate.interval == (0, 0)
+    assert estimate == (0, None, None, len(values))  # which is no proof that other samples would not differ
 
 
 @given(st.lists(st.floats(0.1, 10), min_size=1, max_size=15), st.integers(0, 5))
@@ -77,11 +76,11 @@ def test_a_difference_with_itself_is_exactly_nothing(values):
 def test_the_median_is_numpys_and_its_interval_lies_within_the_samples_and_repeats(values, seed):
     estimate = statistics.median(values, seed)
     assert estimate.value == np.median(values)
-    if len(values) == 1:
+    if len(set(values)) == 1:
         assert estimate.interval is None
     else:
         low, high = estimate.interval
-        assert min(values) <= low <= high <= max(values)
+        assert min(values) <= low < high <= max(values) and low <= estimate.value <= high
         assert statistics.median(values, seed) == estimate
 
 
@@ -96,12 +95,16 @@ def test_one_sample_shows_no_spread():
         ((0.9, 1.1), 1, "within noise"),
         ((1.1, 1.2), 1, "higher"),
         ((-2, -1), 0, "lower"),
-        ((0, 0), 0, "no difference"),
         (None, 0, "spread unknown"),
     ],
 )
 def test_the_verdict(interval, neutral, words):
     assert statistics.verdict(interval, neutral) == words
+
+
+def test_two_models_that_never_differ_in_the_samples_are_said_to():
+    assert statistics.verdict(None, 1, 1.0) == "no difference seen"
+    assert statistics.verdict(None, 1, 1.2) == "spread unknown"
 
 
 @pytest.mark.parametrize(
@@ -114,6 +117,11 @@ def test_the_verdict(interval, neutral, words):
         (Measurement("bytes", 34.6 * 2**20, "bytes"), "34.6 MiB", "34.6 MiB"),
         (Measurement("peak", 4 * MIB, "bytes", (3 * MIB, 5 * MIB)), "4.0 ± 1.0 MiB", "4.0 MiB (3.0 to 5.0)"),
         (Measurement("parameters", 17_300_000, "count"), "17.3 M", "17.3 M"),
+        (Measurement("accuracy", 1.0, "", (0.839, 1.0)), "1.000 (0.839 to 1.000)", "1.000 (0.839 to 1.000)"),
+        (Measurement("f1", 0.0, "", (0.0, 0.22)), "0.00 (0.00 to 0.22)", "0.00 (0.00 to 0.22)"),
+        (Measurement("difference", -0.0, "", (-0.22, 0.22)), "0.00 ± 0.22", "0.00 (-0.22 to 0.22)"),
+        (Measurement("difference", 0.1, "", (-0.0004, 0.2)), "0.10 ± 0.10", "0.10 (0.00 to 0.20)"),
+        (Measurement("n", 2e-7, "", (1e-7, 3e-7)), "0.00000020 ± 0.00000010", "0.00000020 (0.00000010 to 0.00000030)"),
     ],
 )
 def test_how_a_measurement_is_shown(measurement, short, long):
@@ -191,6 +199,8 @@ def test_block_ratios_scale_and_repeat_and_hold_their_value(values, factor):
     assert larger.value == pytest.approx(found.value * factor, rel=1e-9, abs=1e-12)
     if len(values) == 1:
         assert found.interval is None
+    elif found.interval is None:
+        assert np.ptp(values / sizes) == pytest.approx(0, abs=1e-9)
     else:
         assert larger.interval == pytest.approx([end * factor for end in found.interval], rel=1e-6, abs=1e-9)
         assert found.interval[0] <= found.value <= found.interval[1]
@@ -222,7 +232,32 @@ def test_the_interval_of_a_skewed_positive_ratio_is_symmetric_in_its_logarithm(c
 
 
 def test_samples_without_spread_have_none():
-    assert statistics.block_ratio(np.full(30, 2.0), np.full(30, 4.0)) == (0.5, 0.0, (0.5, 0.5), 30)
+    assert statistics.block_ratio(np.full(30, 2.0), np.full(30, 4.0)) == (0.5, None, None, 30)
+    assert statistics.block_ratio(np.full(5, 0.3), np.full(5, 0.1)).interval is None
+    assert statistics.mean(np.full(20, 0.1)) == (pytest.approx(0.1), None, None, 20)
+    assert statistics.ratio_of_sums(np.full(9, 0.3), np.full(9, 0.1)).interval is None
+    assert statistics.ratio_of_medians(np.full(9, 0.3), np.full(9, 0.1)).interval is None
+    assert statistics.paired_difference(np.full(4, 0.1), np.full(4, 0.4)).interval is None
+
+
+def test_what_was_not_seen_is_bounded_as_clopper_and_pearson_bound_it():
+    for n in (1, 2, 12, 20, 1000):
+        exact = binomtest(0, n, alternative="less").proportion_ci(0.95, method="exact")
+        assert statistics.unseen_share(n) == pytest.approx(exact.high, rel=1e-9)
+    assert statistics.unseen_share(10_000) == pytest.approx(3 / 10_000, rel=0.01)  # the rule of three
+
+
+@pytest.mark.parametrize(("hits", "n"), [(0, 12), (20, 20)])
+def test_a_share_at_its_bound_has_a_standard_error(hits, n):
+    found = statistics.wilson(hits, n)
+    assert found.stderr == pytest.approx((found.interval[1] - found.interval[0]) / (2 * norm.ppf(0.975)))
+
+
+def test_the_median_of_mostly_equal_values_has_the_range_of_the_others():
+    values = np.array([64.0] * 30 + [3.0, 9.0])
+    assert statistics.median(values).interval == (3.0, 64.0)
+    rounds = np.array([2.0] * 20 + [4.0])
+    assert statistics.ratio_of_medians(rounds, np.full(21, 2.0)).interval == (1.0, 2.0)
 
 
 def test_one_odd_sample_among_equals_has_a_finite_interval():

@@ -116,6 +116,7 @@ CHINESE = {
     "race_faster": "剪枝模型的解码速度是稠密模型的 {ratio} 倍（95 % 区间 {low} 至 {high}）。",
     "race_slower": "剪枝模型更慢：速度是稠密模型的 {ratio} 倍（95 % 区间 {low} 至 {high}）。",
     "race_noise": "差异未超出误差：速度是稠密模型的 {ratio} 倍（95 % 区间 {low} 至 {high}）。",
+    "race_no_spread": "剪枝模型的解码速度是稠密模型的 {ratio} 倍；重复次数太少，看不出误差，可能只是波动。",
     "race_needs_twin": "竞速需要两个模型：请先点击“剪枝”。",
     "race_stopped": "竞速已停止：没有结果。",
     "tab_classify": "分类",

@@ -123,6 +123,7 @@ ENGLISH = {
     "race_faster": "The pruned model decodes {ratio} times as fast as the dense one (95 % interval {low} to {high}).",
     "race_slower": "The pruned model is slower: {ratio} times the dense one's speed (95 % interval {low} to {high}).",
     "race_noise": "No difference beyond noise: {ratio} times the dense model's speed (95 % interval {low} to {high}).",
+    "race_no_spread": "The pruned model decodes {ratio} times as fast as the dense one; so few runs show no spread, so this may be noise.",
     "race_needs_twin": "A race needs two: press Prune first.",
     "race_stopped": "The race was stopped: no figures.",
     # classify

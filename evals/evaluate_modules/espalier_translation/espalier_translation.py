@@ -7,7 +7,6 @@ import datasets
 import evaluate
 
 from evals.bridge import of_figures
-from evals.figures import Figure
 from evals.judging import translation
 
 DESCRIPTION = "Corpus BLEU and chrF as sacrebleu computes them, each with its bootstrap interval over sentences."
@@ -37,8 +36,8 @@ class EspalierTranslation(evaluate.Metric):
     def _compute(self, predictions, references, language="en"):
         pairs = list(zip(predictions, references, strict=True))
         figures = {
-            Figure("bleu", translation.bleu): [translation.bleu_statistics(*pair, language) for pair in pairs],
-            Figure("chrf", translation.chrf): [translation.chrf_statistics(*pair) for pair in pairs],
+            translation.BLEU: [translation.bleu_statistics(*pair, language) for pair in pairs],
+            translation.CHRF: [translation.chrf_statistics(*pair) for pair in pairs],
         }
         signatures = translation.signatures(language, [len(wanted) for wanted in references])
         return of_figures(figures) | {f"{name}_signature": told for name, told in signatures.items()}
