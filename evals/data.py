@@ -4,12 +4,12 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 from evals.texts import prose
 from models.characters import check_strings
 from models.documents import HUB_DATASET, file_documents, hub_documents, is_hub_name
 from models.errors import RequestError
+from models.reading import is_there, user_path
 
 JOINT = "\n\n"  # between two documents, as the GPTQ protocol joins the lines of WikiText
 SPLITS = ("test", "validation", "train")
@@ -56,8 +56,8 @@ def load_text(data: str) -> Text:
     """
     if data == "embedded":
         return embedded()
-    path = Path(data).expanduser()
-    if path.exists() or not is_hub_name(data):
+    path = user_path(data)
+    if is_there(path) or not is_hub_name(data):
         return _checked(_joined(path.name, file_documents(path)))
     split, documents = hub_documents(data, SPLITS)
     chosen = HUB_DATASET.fullmatch(data)

@@ -21,6 +21,7 @@ from typing import TextIO
 from evals.row import Row
 from models.characters import BYTE_ORDER_MARK, check_strings
 from models.errors import RequestError
+from models.reading import reading, require_file
 
 OPENERS = {".gz": gzip.open, ".xz": lzma.open}
 LARGEST_FIELD = 1 << 24  # characters; csv's own limit is less than a long review
@@ -35,10 +36,9 @@ def read_rows(path: Path, layout: str | None = None, columns: Sequence[str] = ()
     layout = layout or kind_of(path)
     if layout not in LAYOUTS:
         raise RequestError(f"{path}: unknown layout {layout!r}; use one of {', '.join(LAYOUTS)}.")
-    if not path.is_file():
-        raise RequestError(f"There is no file {path}: give the folder of the data sets by --source.")
+    require_file(path, f"There is no file {path}: give the folder of the data sets by --source.")
     try:
-        with _opened(path) as file:
+        with reading(path), _opened(path) as file:
             rows = list(LAYOUTS[layout](file, path, tuple(columns)))
     except UnicodeDecodeError as error:
         raise RequestError(f"{path} is not UTF-8 text (byte {error.start}): convert it first.") from None

@@ -34,6 +34,7 @@ from evals.row import Row, is_missing, place_of
 from evals.rows import read_parallel, read_rows
 from models.characters import BYTE_ORDER_MARK, check_strings
 from models.errors import RequestError
+from models.reading import is_there, reading, require_file, user_path
 from training.formats import one_line
 from training.held_out import is_held_out
 from training.sources import join_tokens
@@ -180,7 +181,7 @@ class Task:
             return read_rows(TEXTS / self.data["embedded"], layout, columns)
         files = self.data["file"] if isinstance(self.data["file"], list) else [self.data["file"]]
         paths = [Path(source or "") / name for name in files]
-        missing = [name for name, path in zip(files, paths, strict=True) if not path.is_file()]
+        missing = [name for name, path in zip(files, paths, strict=True) if not is_there(path)]
         if not missing and (source or paths[0].is_absolute()):
             if layout == "parallel":
                 return read_parallel(paths, columns)
@@ -215,10 +216,10 @@ def find(name: str, columns: dict[str, str] | None = None) -> Task:
     """
     if name in names():
         return read_task(FOLDER / f"{name}.yaml")
-    path = Path(name).expanduser()
+    path = user_path(name)
     if path.suffix in (".yaml", ".yml"):
         return read_task(path)
-    if path.is_file():
+    if is_there(path):
         return _of_table(path.absolute(), columns or {})
     raise RequestError(f"Unknown task {name!r}: use some of {', '.join(names())}, or a .yaml, .jsonl or .csv file.")
 
@@ -227,10 +228,10 @@ def read_task(path: Path) -> Task:
     """The task of a YAML file. RequestError if it is missing, broken, or lacks an entry."""
     import yaml
 
+    require_file(path, f"There is no task file {path}: check the path.")
     try:
-        entries = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError:
-        raise RequestError(f"There is no task file {path}: check the path.") from None
+        with reading(path):
+            entries = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise RequestError(f"{path} is not YAML ({' '.join(str(error).split())[:160]}): mend it.") from None
     check_strings(entries, str(path))

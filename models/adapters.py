@@ -99,14 +99,14 @@ def merge(network: "PreTrainedModel", source: "ModelSource") -> "PreTrainedModel
 
     stored = {header.name for header in file_headers(source.adapter / WEIGHTS)}
     try:
-        kind = PeftConfig.from_pretrained(str(source.adapter))
-        if kind.is_prompt_learning or kind.is_adaption_prompt:
-            raise RequestError(
-                f"{source.id} is an adapter of the kind {_name(kind.peft_type)}, which cannot be merged into weights: use one "
-                "of LoRA's kind, or the base model alone."
-            )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what does not fit is found out below
+            kind = PeftConfig.from_pretrained(str(source.adapter))
+            if kind.is_prompt_learning or kind.is_adaption_prompt:
+                raise RequestError(
+                    f"{source.id} is an adapter of the kind {_name(kind.peft_type)}, which cannot be merged into weights: "
+                    "use one of LoRA's kind, or the base model alone."
+                )
             adapted = PeftModel.from_pretrained(network, str(source.adapter), config=kind)
             expected = set(get_peft_model_state_dict(adapted, save_embedding_layers=False))
             foreign = [name for name in stored - expected if not any(part in name for part in EMBEDDINGS)]

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from models.disk import full
 from models.errors import EspalierError, first_line
+from models.reading import unopened
 
 
 class Parser(argparse.ArgumentParser):
@@ -43,6 +44,8 @@ def finish(run: Callable[[], int | None], debug: bool = False) -> int:
     except Exception as error:
         if failed := full(error):
             return _complain(str(failed), 1, debug)
+        if told := unopened(error):
+            return _complain(str(told), told.exit_code, debug)
         text = f"{type(error).__name__}: {first_line(error)} (run again with --debug for the traceback)"
         return _complain(text, 1, debug)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from models.characters import check_strings, checked
 from models.errors import EspalierError, RequestError, first_line
+from models.reading import is_there, reading, require_file
 
 PLAIN = (".txt", ".raw")  # of plain text; WikiText's own files end in .raw
 SUFFIXES = tuple(f"{kind}{packed}" for packed in ("", ".gz") for kind in (*PLAIN, ".jsonl"))
@@ -39,14 +40,13 @@ def file_documents(path: Path) -> Iterator[str]:
     Raises RequestError, naming the line where there is one, if the file is missing, of another kind, damaged, not
     UTF-8, has characters that nobody can use, or holds something else than objects with a string field `text`.
     """
-    if not path.is_file() or not path.name.lower().endswith(SUFFIXES):
-        if not path.exists():
-            raise RequestError(f"There is no file {path}: give {FORMS}.")
+    if is_there(path) and not path.name.lower().endswith(SUFFIXES):
         raise RequestError(f"{path} is not a text that can be read here: give {FORMS}.")
+    require_file(path, f"There is no file {path}: give {FORMS}.")
     kind = path.name.lower().removesuffix(".gz")
     try:
         opener = gzip.open if path.name.lower().endswith(".gz") else open
-        with opener(path, "rt", encoding="utf-8-sig", newline="") as file:  # line ends as they are
+        with reading(path), opener(path, "rt", encoding="utf-8-sig", newline="") as file:  # line ends as they are
             if kind.endswith(PLAIN):
                 yield checked(file.read(), str(path))
             else:

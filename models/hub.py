@@ -5,15 +5,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from models.disk import full
 from models.errors import EspalierError, RequestError, first_line
 from models.quantised import refuse_quantised_config
+from models.reading import unopened
 from models.stopping import aside
 
 if TYPE_CHECKING:
     from huggingface_hub import ModelInfo
 
 HUB_ID = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+|[\w.-]+)(@(?P<revision>[\w./-]+))?")
-WANTED = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.model", "*.jinja")
+WANTED = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.model", "*.tiktoken", "*.jinja")
 UNWANTED = ("original/*", "onnx/*", "*/onnx/*", "openvino/*")
 Room = Callable[[int], None]  # asked before that many bytes of weights are fetched; raises to refuse
 
@@ -56,6 +58,8 @@ def download(model: str, repo: str, revision: str | None, room: Room | None = No
     except hub.HFValidationError as error:
         raise RequestError(f"{model} is neither a folder nor a valid Hub id: {error}") from None
     except Exception as error:
+        if told := full(error) or unopened(error):  # the cache, not the network
+            raise told from error
         if not _is_network_trouble(error):
             raise
         folder = cached(repo, revision)

@@ -14,6 +14,7 @@ import numpy as np
 from models.errors import RequestError
 from models.files import new_folder
 from models.quiet import quiet_transformers
+from models.reading import reading
 
 if TYPE_CHECKING:
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -82,10 +83,8 @@ def merges(pieces: list[tuple[str, float]]) -> list[tuple[str, str]]:
 
 
 def _read(path: Path) -> bytes:
-    try:
+    with reading(path):
         return path.read_bytes()
-    except OSError as error:
-        raise RequestError(f"{path} cannot be read ({error.strerror}): check the path.") from None
 
 
 def _config(header: tuple[int, ...], path: Path) -> "tuple[LlamaConfig, bool]":

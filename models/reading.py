@@ -31,6 +31,11 @@ def is_there(path: Path | str) -> bool:
     return True
 
 
+def user_path(name: Path | str) -> Path:
+    """The path with `~` as the user's home; one whose user nobody knows stays as it is, and will not be there."""
+    return Path(os.path.expanduser(name))
+
+
 @contextlib.contextmanager
 def reading(path: Path | str | None = None) -> Iterator[None]:
     """Explains what goes wrong in reading `path`, or whatever file the error names (see `unreadable`).
@@ -51,6 +56,12 @@ def unreadable(error: OSError, path: Path | str | None = None) -> EspalierError:
     if error.errno not in MENDABLE:
         return EspalierError(f"{path} cannot be read ({error.strerror}): check the disk that it is on.")
     return RequestError(f"{path} {_fault(path, error.errno)}")
+
+
+def unopened(error: BaseException) -> EspalierError | None:
+    """The line for an error that nobody foresaw, if it is about a file that could not be opened; None for others."""
+    kinds = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
+    return unreadable(error) if isinstance(error, kinds) and isinstance(error.filename, str | bytes) else None
 
 
 def require_file(path: Path | str, missing: str) -> None:
@@ -100,17 +111,13 @@ def _fault(path: Path, number: int) -> str:
     if number == errno.ELOOP:
         return "is a link that leads round in a circle: make it again, or fetch the file again."
     if number in (errno.EACCES, errno.EPERM):
-        return "may not be read: change its permissions (and those of its folder), or run as a user who may."
-    if number == errno.EISDIR or path.is_dir():
-        return "is a folder where a file is needed: name the file, or put it in its place."
+        return "may not be opened: change its permissions (and those of its folder), or run as a user who may."
     if number == errno.ENAMETOOLONG:
         return "is longer than any path may be: check the path."
-    if broken := _broken_link(path):
-        return f"is a link to {os.readlink(broken)}, which is not there: fetch the file again, or make the link again."
+    if number == errno.EISDIR or os.path.isdir(path):
+        return "is a folder where a file is needed: name the file, or put it in its place."
+    if os.path.islink(path) and not os.path.exists(path):
+        return f"is a link to {os.readlink(path)}, which is not there: fetch the file again, or make the link again."
     if number == errno.ENOTDIR:
         return "cannot be there, since a part of its path is a file: check the path."
     return "does not exist: check the path."
-
-
-def _broken_link(path: Path) -> Path | None:
-    return path if path.is_symlink() and not path.exists() else None

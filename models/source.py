@@ -10,7 +10,7 @@ from models.errors import RequestError
 from models.hub import Room, from_hub
 from models.progress import Progress, terminal_bar
 from models.readers import find_layout
-from models.reading import is_there, reading
+from models.reading import is_there, reading, user_path
 
 EMBEDDED = Path(__file__).parent / "embedded"
 
@@ -65,7 +65,7 @@ def _local_folder(model: str, progress: Progress | None) -> Path | None:
 
     RequestError if what is there is another file, or may not be looked into.
     """
-    path = Path(os.path.expanduser(model))
+    path = user_path(model)
     if not is_there(path):
         return None
     if path.is_file() and path.suffix.lower() != ".gguf":

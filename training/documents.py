@@ -14,6 +14,7 @@ from pathlib import Path
 
 from models.characters import fault_of
 from models.errors import RequestError
+from models.reading import require_file
 
 COMPRESSIONS = {".gz": gzip.open, ".xz": lzma.open}
 LONGEST = 40_000  # characters of a document that is left whole
@@ -41,6 +42,7 @@ def read_documents(path: Path, fields: tuple[str, ...] = ("text",)) -> Iterator[
     path = Path(path)
     kind = kind_of(path)
     broken, first, last = 0, None, 0
+    require_file(path, f"There is no file {path}: check the path.")
     try:
         for last, item in _ROWS[kind](path, fields):
             if isinstance(item, Broken):

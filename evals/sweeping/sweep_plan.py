@@ -17,11 +17,13 @@ from evals.sweeping.cell_folder import WORKSPACE, CellFolder, made_of
 from evals.sweeping.engines import Job
 from evals.sweeping.grid import Cell, Grid
 from evals.sweeping.inputs import Inputs
+from models.checking import check_folder, check_tokenizer, check_weights
+from models.contents import SMALL
 from models.destination import try_files
 from models.errors import RequestError
-from models.checking import check_folder, check_tokenizer, check_weights
-from models.policy import choose_device, choose_dtype
 from models.hub import WANTED
+from models.policy import choose_device, choose_dtype
+from models.reading import user_path
 from models.source import ModelSource, locate
 from pruning.calibration import find_source
 from pruning.calibration.file import File
@@ -131,10 +133,11 @@ def make_plan(request: Request, resume: bool, command: str) -> Plan:
 
 def _named(inputs: Inputs, model: str) -> str:
     """What a model is called in the results: a folder by its name, others as they were named."""
-    folder = Path(model).expanduser()
+    folder = user_path(model)
     if model == "embedded" or not folder.is_dir():
         return model
-    return inputs.add_folder(folder, sorted({path.name for pattern in WANTED for path in folder.glob(pattern)}))
+    wanted = {path for pattern in (*WANTED, *SMALL) for path in folder.glob(pattern)}
+    return inputs.add_folder(folder, sorted(str(path.relative_to(folder)) for path in wanted))
 
 
 def _calibration(inputs: Inputs, calibration: str) -> str:
@@ -189,6 +192,11 @@ def _measuring(inputs: Inputs, request: Request, command: str) -> _Measuring:
 def _checked(model: str) -> ModelSource:
     """A model's files, fetched if they are not here. RequestError unless they are whole and of a known family."""
     source = locate(model)
+    if source.base and not os.path.isabs(source.base) and Path(source.base).is_dir():
+        raise RequestError(
+            f"{model} is an adapter whose base is named by the path {source.base}, which cells, that run in folders of "
+            "their own, would not find: name the whole path in its adapter_config.json, or merge it and save the model."
+        )
     check_folder(source)
     check_tokenizer(source)
     check_weights(source)

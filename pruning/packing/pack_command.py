@@ -31,12 +31,12 @@ def run_pack(options: argparse.Namespace) -> None:
     try_folder(options.out)
     if is_there(source.folder / PACKING):
         raise RequestError(f"{options.model} is packed already: unpack it first, to pack it in another format.")
+    finished_record(source.folder)  # told before the work if it cannot be read
     bar = terminal_bar()
     loaded = _load(options.model)
     share = part(bar, 0.0, 0.7)
     packing = pack_checked(loaded.model, loaded.tokenizer, format, share, options.signed_zeros)
     bar(0.7, "Saving, and loading the result in a fresh process")
-    finished_record(source.folder)  # told before the work if it cannot be read
     record = source.folder / RECORD
     save_packed(
         loaded.model,
