@@ -20,9 +20,10 @@ QUICK_ROWS = 100
 class Trial:
     """One metric's share of a run: the models, the text, how thorough to be, and where to report.
 
-    `quick` asks for fewer samples of the same quantities. `notes` collects sentences for the reader of the report, and
-    `samples` what every model answered, by model and task. `options` are those of the command line that only some
-    metrics heed (`protocol`, `length`, `stride`); `source` is the folder of the public data sets.
+    `quick` asks for fewer samples of the same quantities. `notes` collects sentences for the reader of the report,
+    `samples` what every model answered, by model and task, and `contexts_cut` of how many `rows` how many `tokens` were
+    cut off. `options` are those of the command line that only some metrics heed (`protocol`, `length`, `stride`);
+    `source` is the folder of the public data sets.
     """
 
     contenders: Contenders
@@ -37,6 +38,7 @@ class Trial:
     options: dict[str, Any] = field(default_factory=dict)
     answers: Cache | None = None
     samples: dict[tuple[str, str], list[Sample]] = field(default_factory=dict)
+    contexts_cut: dict[tuple[str, str], dict[str, int]] = field(default_factory=dict)
 
     def tasks(self, metric: str) -> list[Task]:
         """The tasks of the run that this metric measures."""

@@ -7,6 +7,7 @@ nothing, `[]` for none).
 from collections.abc import Iterator, Sequence
 
 from evals.asking.respondent import Respondent
+from evals.judging.cutting import tell_cuts
 from evals.results import Result
 from evals.row import Row
 from evals.task import Task
@@ -22,18 +23,14 @@ def run_written(
 ) -> Iterator[Result]:
     """`evals.task_run.run_tasks` for tasks that are answered by writing.
 
-    `definition` has for each task what its protocol says of its figures. Where prompts are cut because the model's
-    context is too short, a note of the trial says how many.
+    `definition` has for each task what its protocol says of its figures. What is cut off prompts is told
+    (`evals.judging.cutting`).
     """
 
     def answer(respondent: Respondent, task: Task, rows: Sequence[Row], progress: Progress) -> list[str]:
         prompts = [task.prompt_of(row) for row in rows]
         written = respondent.write(prompts, task.option("max_new_tokens"), stops(task), progress)
-        if cut := sum(each.dropped > 0 for each in written):
-            trial.notes.append(
-                f"{respondent.name}, {task.name}: {cut} of {len(rows)} prompts are longer than the model's "
-                "context leaves room for; their beginnings were cut off."
-            )
+        tell_cuts(trial, respondent.name, task, [each.dropped for each in written])
         return [each.text for each in written]
 
     def protocol(task: Task) -> dict:

@@ -17,6 +17,7 @@ from evals.asking.likelihood import ChoiceScore, probabilities
 from evals.asking.respondent import Respondent
 from evals.figures import Figure
 from evals.judging import calibration, classification
+from evals.judging.cutting import tell_cuts
 from evals.results import Result
 from evals.row import Row
 from evals.samples import Sample
@@ -33,7 +34,8 @@ Answer = list[dict[str, float]]  # for each choice its log-likelihood and the sc
 
 def run_choices(trial: Trial, metric: str) -> Iterator[Result]:
     """The figures of every task of a metric whose answers are chosen (see `evals.task_run.run_tasks`)."""
-    yield from run_tasks(trial, metric, figures, answer, judge, target, protocol, flips=flips, details=details)
+    asking = partial(answer, trial=trial)
+    yield from run_tasks(trial, metric, figures, asking, judge, target, protocol, flips=flips, details=details)
 
 
 def continuations(task: Task, row: Row) -> list[str]:
@@ -67,10 +69,14 @@ def check_row(task: Task, row: Row) -> None:
     target(task, row)
 
 
-def answer(respondent: Respondent, task: Task, rows: Sequence[Row], progress: Progress) -> list[Answer]:
-    """The scores of every choice of every row."""
+def answer(
+    respondent: Respondent, task: Task, rows: Sequence[Row], progress: Progress, trial: Trial | None = None
+) -> list[Answer]:
+    """The scores of every choice of every row; what was cut off their prompts is told to the trial."""
     asked = [(task.prompt_of(row), continuations(task, row)) for row in rows]
     scored = respondent.likelihoods(asked, part(progress, 0, 0.9 if _by_pmi(task) else 1))
+    if trial is not None:
+        tell_cuts(trial, respondent.name, task, [choices[0].dropped for choices in scored])
     answers = [[_scores(score) for score in choices] for choices in scored]
     if _by_pmi(task):
         distinct = list(dict.fromkeys(choice for _, choices in asked for choice in choices))
@@ -93,15 +99,10 @@ def figures(task: Task) -> list[Figure]:
     choices = task.option("choices")
     if not isinstance(choices, dict):
         return found
-    size = len(choices)
-    found.append(Figure("mcc", partial(_of_confusion, classification.matthews, size, ...)))
-    for name, measure in classification.BY_CLASS.items():
-        found.append(Figure(f"macro_{name}", partial(_of_confusion, partial(_macro, measure), size, ...)))
-        found += [
-            Figure(f"{name}[{_class_name(task, at)}]", partial(_of_confusion, measure, size, at)) for at in range(size)
-        ]
-    found.append(Figure("ece", calibration.expected_calibration_error, higher_is_better=False))
-    found.append(Figure("brier", higher_is_better=False))
+    found += classification.figures([_class_name(task, at) for at in range(len(choices))])
+    ece = calibration.expected_calibration_error
+    found.append(Figure("ece", ece, higher_is_better=False, others=calibration.other_bins))
+    found.append(Figure("brier", higher_is_better=False, bounds=calibration.BRIER_BOUNDS))
     return found
 
 
@@ -115,11 +116,9 @@ def judge(task: Task, row: Row, given: Answer) -> dict[str, list[float]]:
     cell = np.zeros((len(choices), len(choices)))
     cell[true, chosen(given)] = 1
     sure = probabilities([ChoiceScore("", entry["log_likelihood"], 1) for entry in given])
-    confusion = cell.ravel().tolist()
-    by_class = [f"{name}[{_class_name(task, at)}]" for name in classification.BY_CLASS for at in range(len(choices))]
-    names = ["mcc", *(f"macro_{name}" for name in classification.BY_CLASS), *by_class]
+    names = [figure.name for figure in classification.figures([_class_name(task, at) for at in range(len(choices))])]
     of_probabilities = {"ece": calibration.confidence_bins(sure, true), "brier": [calibration.brier(sure, true)]}
-    return hits | dict.fromkeys(names, confusion) | of_probabilities
+    return hits | dict.fromkeys(names, cell.ravel().tolist()) | of_probabilities
 
 
 def flips(first: Answer, second: Answer) -> float:
@@ -167,13 +166,3 @@ def _by_pmi(task: Task) -> bool:
 
 def _class_name(task: Task, at: int) -> str:
     return list(task.option("choices").values())[at].strip()
-
-
-def _macro(measure, confusion: np.ndarray) -> np.ndarray:
-    return measure(confusion).mean(-1)
-
-
-def _of_confusion(measure, size: int, at, sums: np.ndarray) -> np.ndarray:
-    """A measure of the confusion matrices in sums [..., K * K], at one class or (`...`) whole."""
-    values = measure(sums.reshape(*sums.shape[:-1], size, size))
-    return values[..., at] if at is not ... else values

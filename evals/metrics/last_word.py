@@ -1,11 +1,13 @@
 """The last word of a passage."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import numpy as np
 
 from evals.asking.respondent import Respondent
 from evals.figures import Figure
+from evals.judging.cutting import tell_cuts
 from evals.judging.last_word import cut
 from evals.registry import metric
 from evals.results import Result
@@ -30,13 +32,18 @@ def check_row(task: Task, row: Row) -> None:
 @metric(tasks=True, scores=True, check=check_row)
 def last_word(trial: Trial) -> Iterator[Result]:
     """Whether the last word of a passage is written greedily, and how much it surprises, as LAMBADA counts it."""
-    yield from run_tasks(trial, "last_word", figures, answer, judge, lambda task, row: cut(task.prompt_of(row))[1])
+    asking = partial(answer, trial=trial)
+    yield from run_tasks(trial, "last_word", figures, asking, judge, lambda task, row: cut(task.prompt_of(row))[1])
 
 
-def answer(respondent: Respondent, task: Task, rows: Sequence[Row], progress: Progress) -> list[dict[str, float]]:
+def answer(
+    respondent: Respondent, task: Task, rows: Sequence[Row], progress: Progress, trial: Trial | None = None
+) -> list[dict[str, float]]:
     """The log-likelihood of every last word with its space, and whether greedy decoding writes it."""
     asked = [(context, [word]) for context, word in (cut(task.prompt_of(row)) for row in rows)]
     found = respondent.likelihoods(asked, progress)
+    if trial is not None:
+        tell_cuts(trial, respondent.name, task, [score.dropped for (score,) in found])
     return [{"log_likelihood": score.log_likelihood, "greedy": float(score.greedy)} for (score,) in found]
 
 

@@ -17,7 +17,7 @@ PART = re.compile(r"(.*?)\[(.*)\](.*)", re.DOTALL)
 LEFT_OUT = {
     "name", "task", "digest", "text_sha256", "text_revision", "data_sha256", "tokens_sha256", "load_before",
     "load_after", "interval_over", "ratio_of", "loss_dtype", "confusion", "labels", "definition", "task_sha256",
-    "foreign_cpu_share", "rounds_disturbed", "rounds_measured_again", "details",
+    "contexts_cut", "foreign_cpu_share", "rounds_disturbed", "rounds_measured_again", "details",
 }  # fmt: skip
 
 
