@@ -13,6 +13,7 @@ from typing import Any
 from models.disk import WriteFailed, explained, remedy
 from models.errors import RequestError
 from models.reading import parse_json, reading
+from models.stopping import give_way
 
 TEMPORARY = ".*.tmp-*"  # how temporary files and folders are called
 
@@ -120,6 +121,7 @@ def sha256(path: Path | str) -> str:
     digest = hashlib.sha256()
     with reading(path), open(path, "rb") as file:
         while chunk := file.read(1 << 20):
+            give_way()
             digest.update(chunk)
     return digest.hexdigest()
 

@@ -10,6 +10,7 @@ from models.errors import RequestError
 from pruning import registry
 from pruning.budget import Budget
 from pruning.calibration import find_source
+from pruning.patterns import parse
 
 if TYPE_CHECKING:
     from pruning.census import Census
@@ -174,10 +175,7 @@ class PruningConfig:
 
     def parsed_pattern(self):
         """The pattern as an object of `pruning.patterns`. RequestError if no pattern is written like that."""
-        for entry in registry.entries("pattern"):
-            if pattern := entry.implementation.parse(self.pattern):
-                return pattern
-        raise registry.unknown("pattern", self.pattern)
+        return parse(self.pattern)
 
 
 def _is_number(value: object) -> bool:
