@@ -119,6 +119,7 @@ def record_of(
         "dense": {
             "id": dense.id if dense else model.config._name_or_path,
             "revision": dense.revision if dense else getattr(model.config, "_commit_hash", None),
+            **({"notes": list(dense.notes)} if dense and dense.notes else {}),
         },
         "identity": identity,
         **report.as_dict(),
