@@ -50,8 +50,8 @@ def with_adapter(source: "ModelSource", locate: Callable[[str], "ModelSource"]) 
         )
     if Path(named).is_dir() and os.path.samefile(named, folder):
         raise RequestError(
-            f"{source.id} holds an adapter and not the weights that it belongs to: save the base model into it, or name "
-            f"that as base_model_name_or_path in {SETTINGS}."
+            f"{source.id} holds an adapter and not the weights that it belongs to: save the base model into it, or "
+            f"name that as base_model_name_or_path in {SETTINGS}."
         )
     try:
         base = locate(named)
@@ -59,10 +59,11 @@ def with_adapter(source: "ModelSource", locate: Callable[[str], "ModelSource"]) 
         raise type(error)(f"The base model of the adapter {source.id} cannot be had: {error}") from error
     if base.adapter is not None:
         raise RequestError(
-            f"{source.id} is an adapter of {named}, which is one itself: merge that one first (merge_and_unload) and save it."
+            f"{source.id} is an adapter of {named}, which is one itself: merge that one first (merge_and_unload) and "
+            "save it."
         )
     if is_there(base.folder / PACKED):
-        raise RequestError(f"{source.id} is an adapter of {named}, which is packed: unpack that first, merge, then pack.")
+        raise RequestError(f"{source.id} is an adapter of {named}, which is packed: unpack that first.")
     return replace(source, folder=base.folder, base=named, adapter=folder)
 
 
@@ -104,8 +105,8 @@ def merge(network: "PreTrainedModel", source: "ModelSource") -> "PreTrainedModel
             kind = PeftConfig.from_pretrained(str(source.adapter))
             if kind.is_prompt_learning or kind.is_adaption_prompt:
                 raise RequestError(
-                    f"{source.id} is an adapter of the kind {_name(kind.peft_type)}, which cannot be merged into weights: "
-                    "use one of LoRA's kind, or the base model alone."
+                    f"{source.id} is an adapter of the kind {_name(kind.peft_type)}, which cannot be merged into "
+                    "weights: use one of LoRA's kind, or the base model alone."
                 )
             adapted = PeftModel.from_pretrained(network, str(source.adapter), config=kind)
             expected = set(get_peft_model_state_dict(adapted, save_embedding_layers=False))
@@ -120,8 +121,8 @@ def merge(network: "PreTrainedModel", source: "ModelSource") -> "PreTrainedModel
         raise
     except Exception as error:  # whatever a kind of adapter can be wrong about
         raise RequestError(
-            f"The adapter of {source.id} cannot be merged ({first_line(error)}): use the base that it was trained on and a "
-            "peft that knows it, or merge it where it was made (merge_and_unload) and save the whole model."
+            f"The adapter of {source.id} cannot be merged ({first_line(error)}): use the base that it was trained on "
+            "and a peft that knows it, or merge it where it was made (merge_and_unload) and save the whole model."
         ) from error
 
 

@@ -31,7 +31,9 @@ def check_folder(source: ModelSource) -> None:
     Every file that loading will read must be readable, and the configuration one of weights that are not quantised.
     """
     if not is_there(source.folder / CONFIG):
-        raise RequestError(f"{source.id} has no {CONFIG}: it is not a model folder that transformers can load.{_below(source)}")
+        raise RequestError(
+            f"{source.id} has no {CONFIG}: it is not a model folder that transformers can load.{_below(source)}"
+        )
     require_files([*small_files(source.folder), *adapter_files(source)])
     if is_there(source.folder / INDEX) or any(source.folder.glob("*.safetensors")):
         require_files(weight_files(source.folder, source.id))
@@ -116,7 +118,7 @@ def check_fit(name: str, rows: int, vocabulary: Mapping[str, int], added: Mappin
     rows: how many embeddings there are. vocabulary: all tokens and their ids; added: those that were put to them later.
     """
     if not vocabulary:
-        raise RequestError(f"The tokenizer of {name} has no tokens: copy its files again from the model it was made of.")
+        raise RequestError(f"The tokenizer of {name} has no tokens: copy its files from the model it was made of.")
     beyond = sorted((number, token) for token, number in vocabulary.items() if number >= rows)
     if not beyond:
         return
@@ -124,9 +126,9 @@ def check_fit(name: str, rows: int, vocabulary: Mapping[str, int], added: Mappin
         number, token = beyond[0]
         more = f" and {len(beyond) - 1} more" if len(beyond) > 1 else ""
         raise RequestError(
-            f"The tokenizer of {name} has a token that was added and has no embedding: {token} ({number}){more}, where the "
-            f"model has {rows}. Give the model one (model.resize_token_embeddings(len(tokenizer)), then save it), or take "
-            "the token out of the tokenizer's files (to pad, its end-of-text token will do)."
+            f"The tokenizer of {name} has a token that was added and has no embedding: {token} ({number}){more}, where "
+            f"the model has {rows}. Give the model one (model.resize_token_embeddings(len(tokenizer)), then save it), or "
+            "take the token out of the tokenizer's files (to pad, its end-of-text token will do)."
         )
     raise RequestError(
         f"The tokenizer of {name} has token ids up to {beyond[-1][0]} and the model only {rows} embeddings: "
@@ -138,9 +140,9 @@ def _check_family(source: ModelSource, config: dict[str, Any]) -> None:
     family, architectures = config.get("model_type"), config.get("architectures") or []
     path = source.folder / CONFIG
     if family is None:
-        raise RequestError(f"{path} names no model_type: it is not a model's, or not whole; fetch or save the model again.")
+        raise RequestError(f"{path} names no model_type: it is not a model's, or not whole; fetch the model again.")
     if not isinstance(family, str):
-        raise RequestError(f"{path} has {kind_of(family)} as model_type, which must be a text such as \"llama\": mend it.")
+        raise RequestError(f"{path} has {kind_of(family)} as model_type, which must be a text such as llama: mend it.")
     if not isinstance(architectures, list) or not all(isinstance(name, str) for name in architectures):
         raise RequestError(
             f"{path} has {kind_of(architectures)} as architectures, which must be a list of texts such as "

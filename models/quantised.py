@@ -46,7 +46,7 @@ def refuse_quantised_folder(model: str, folder: Path) -> None:
 
 
 def refuse_quantised_tensors(model: str, headers: Iterable["TensorHeader"]) -> None:
-    """RequestError if the header of a tensor is that of a quantised one: read so it would be numbers without a scale."""
+    """RequestError if a tensor is quantised, as its header shows: read as it is it would lack its scale."""
     for header in headers:
         last = header.name.rpartition(".")[2]
         if last in PARTS:
@@ -72,6 +72,6 @@ def _of_bits_and_bytes(settings: Mapping[str, Any]) -> bool:
 
 def _refusal(model: str, how: str) -> RequestError:
     return RequestError(
-        f"{model} is quantised ({how}): use the original model that it was made of, in float32, bfloat16 or float16 (or, "
-        "where there is none, a copy that was dequantised and saved). Espalier quantises by itself: --pack int8."
+        f"{model} is quantised ({how}): use the original model that it was made of, in float32, bfloat16 or float16 "
+        "(where there is none, a copy that was dequantised and saved)."
     )

@@ -65,7 +65,7 @@ def unopened(error: BaseException) -> EspalierError | None:
 
 
 def require_file(path: Path | str, missing: str) -> None:
-    """RequestError unless `path` is a file, or a link to one, that may be read; `missing` is said if nothing is there."""
+    """RequestError unless `path` is a file that may be read; `missing` is said if nothing is there."""
     if not is_there(path):
         raise RequestError(missing)
     with reading(path), open(path, "rb"):
@@ -103,7 +103,8 @@ def parse_object(path: Path, again: str = "fetch or save the model again") -> di
 
 def kind_of(value: Any) -> str:
     """What a JSON value is, in words."""
-    kinds = {dict: "an object", list: "a list", str: "a text", bool: "true or false", int: "a number", float: "a number"}
+    number, flag = "a number", "true or false"
+    kinds = {dict: "an object", list: "a list", str: "a text", bool: flag, int: number, float: number}
     return "null" if value is None else kinds.get(type(value), type(value).__name__)
 
 

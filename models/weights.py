@@ -9,8 +9,8 @@ from math import prod
 from pathlib import Path
 
 from models.errors import RequestError
-from models.reading import is_there, parse_object, reading
 from models.hub import refuse_without_safetensors
+from models.reading import is_there, parse_object, reading
 
 ITEM_BYTES = {
     "F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4, "F16": 2, "BF16": 2, "I16": 2, "U16": 2,

@@ -8,6 +8,7 @@ from models.reading import is_there, parse_object
 RECORD = "pruning.json"
 WHOLE = ("created", "dense", "config", "note", "plan")  # what every record has
 NAME = {"type": ["string", "null"]}
+INDICES = {"type": "array", "items": {"type": "integer"}}
 # Of what is read again here and in evals; the rest of a record is for people.
 SCHEMA = {
     "properties": {
@@ -26,7 +27,7 @@ SCHEMA = {
                 "blocks": {
                     "type": ["object", "null"],
                     "required": ["kept", "removed"],
-                    "properties": {name: {"type": "array", "items": {"type": "integer"}} for name in ("kept", "removed")},
+                    "properties": {"kept": INDICES, "removed": INDICES},
                 },
                 "projections": {
                     "type": "array",

@@ -109,7 +109,9 @@ def build_choices(desk: Desk) -> gr.HTML:
             return
         try:
             yield {shown: frame(progress_bar(0.0, words("working_load", model=short_name(name))), words)}
-            for _ in engine.worker.follow(lambda publish: publish(engine.dense(name)), threading.Event()):
+            notes: tuple[str, ...] = ()
+            for loaded in engine.worker.follow(lambda publish: publish(engine.dense(name)), threading.Event()):
+                notes = loaded.description.notes if loaded else notes
                 yield {shown: gr.skip()}
         except Exception as error:
             text = explain(error, words)
@@ -118,7 +120,8 @@ def build_choices(desk: Desk) -> gr.HTML:
             return
         twin = engine.latest(name)
         then = Visit(name, twin.key if twin else "")
-        yield {visit: then, shown: strip(twin, name, engine, words)} | desk.say(words("model_ready", model=name))
+        said = " ".join([words("model_ready", model=name), *notes])
+        yield {visit: then, shown: strip(twin, name, engine, words)} | desk.say(said)
 
     model.change(change_model, [visit, model], [visit, model, shown, desk.status], **ONE_AT_A_TIME, **PRIVATE)
     return shown

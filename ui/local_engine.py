@@ -91,7 +91,7 @@ class LocalEngine:
                 aside(kernels)  # compiled the first time, by a compiler that heeds nobody
                 packing = pack(network, Format.parse(layout), progress=part(progress, 0.6, 0.7))
                 report = replace(report, packing=packing)
-        described = describe(network, model, dense.description.revision)
+        described = describe(network, model, dense.description.revision, dense.description.notes)
         loaded = Loaded(network, dense.tokenizer, described)
         change = self._figures.change(dense, loaded, report, part(progress, 0.7, 1.0))
         give_way()

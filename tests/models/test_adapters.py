@@ -8,11 +8,13 @@ import torch
 from safetensors.torch import save_file
 
 from evals.asking.fingerprint import fingerprint
+from evals.run import evaluate_models
 from models import adapters, load
 from models.checking import check_folder
 from models.errors import RequestError
 from models.loading import identity
 from models.source import locate
+from pruning.cli import main
 
 RANK = 2
 
@@ -146,6 +148,17 @@ def test_an_adapter_is_never_put_on_packed_weights(whole, tmp_path, with_peft):
         locate(str(tmp_path / "adapter"))
 
 
-def test_a_cut_off_adapter_is_told_before_the_model_is_read(whole, without_peft, monkeypatch):
-    (whole / "adapter_model.safetensors").write_bytes(b"cut off")  # without its settings: no adapter, and no weights
+def test_weights_of_an_adapter_without_its_settings_are_no_part_of_the_model(whole):
+    (whole / "adapter_model.safetensors").write_bytes(b"cut off")
     assert load(str(whole), "cpu", "float32").description.notes == ()
+
+
+def test_the_record_of_a_pruning_and_the_results_of_a_run_say_it(whole, tmp_path, with_peft):
+    write_adapter(tmp_path / "adapter", whole)
+    name = str(tmp_path / "adapter")
+    assert main(["prune", name, "--method", "magnitude", "--dtype", "float32", "--out", str(tmp_path / "out")]) == 0
+    record = json.loads((tmp_path / "out" / "pruning.json").read_text())
+    assert record["dense"]["revision"] == identity(locate(name)) and "merged" in record["dense"]["notes"][0]
+    assert not list((tmp_path / "out").glob("adapter*"))
+    found = evaluate_models([name], metrics=["memory"], dtype="float32", quick=True, cache=None)
+    assert "merged" in found["models"][0]["notes"][0] and "merged" in found["notes"][0]
