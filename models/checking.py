@@ -89,9 +89,25 @@ def load_config(source: ModelSource) -> "PretrainedConfig":
     try:
         return AutoConfig.from_pretrained(source.folder, trust_remote_code=False, local_files_only=True)
     except Exception as error:  # whatever a configuration can be wrong about
-        raise RequestError(
-            f"{source.folder / CONFIG} cannot be made sense of ({first_line(error)}): fetch or save the model again."
-        ) from error
+        raise _senseless(source, error) from error
+
+
+def refuse_unbuildable(source: ModelSource, config: "PretrainedConfig") -> None:
+    """RequestError if no model can be made of a configuration, which not every transformers checks in reading it."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    try:
+        with torch.device("meta"):
+            AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    except Exception as error:
+        raise _senseless(source, error) from error
+
+
+def _senseless(source: ModelSource, error: Exception) -> RequestError:
+    return RequestError(
+        f"{source.folder / CONFIG} cannot be made sense of ({first_line(error)}): fetch or save the model again."
+    )
 
 
 @contextmanager
