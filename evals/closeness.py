@@ -7,12 +7,12 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from evals.asking.encoding import leading_tokens
 from evals.scoring import batch_size, enough_memory, next_token_logits, position_pieces
 from models.decoding import Generation
 from models.errors import EspalierError, RequestError
 from models.loading import Loaded
 from models.progress import Progress, silent
+from models.prompts import leading_tokens
 from models.sampling import Sampling
 
 

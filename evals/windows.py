@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from evals.data import Text
 from models.errors import RequestError
+from models.text_stream import TextStream
 
 
 class Span(NamedTuple):
@@ -86,6 +87,39 @@ def after(token: int, passage: Passage) -> Passage:
     return Passage(np.concatenate([[token], passage.ids]), added)
 
 
+def text_passage(tokenizer: PreTrainedTokenizerBase, text: str, bos: str) -> Passage:
+    """A joined text as a passage: with the tokenizer's own special tokens, or none where every window gets its BOS."""
+    return passage_of(tokenizer, text, special=bos == "text")
+
+
+def bos_facts(tokenizer: PreTrainedTokenizerBase, passage: Passage, bos: str) -> dict:
+    """What a protocol tells of BOS: whether there is one, and where, if that is not once before the text."""
+    if bos == "window":
+        return {"bos": True, "bos_policy": bos}
+    return {"bos": bool(len(passage.ids) and passage.ids[0] == tokenizer.bos_token_id)}
+
+
+def each_after(token: int, passage: Passage, spans: Sequence[Span]) -> tuple[Passage, list[Span]]:
+    """The windows `spans` of a passage, each behind the token, and the passage that holds them one after the other."""
+    pieces = [after(token, _piece(passage, span)) for span in spans]
+    starts = np.cumsum([0, *(len(piece.ids) for piece in pieces)])
+    whole = Passage(
+        np.concatenate([piece.ids for piece in pieces]),
+        {unit: np.concatenate([piece.added[unit] for piece in pieces]) for unit in passage.added},
+    )
+    return whole, [
+        Span(int(start), int(start) + 1 + span.first - span.start, int(end))
+        for span, start, end in zip(spans, starts, starts[1:], strict=False)
+    ]
+
+
+def _piece(passage: Passage, span: Span) -> Passage:
+    return Passage(
+        passage.ids[span.start : span.end],
+        {unit: added[span.start : span.end] for unit, added in passage.added.items()},
+    )
+
+
 def sharing(passage: Passage, **totals: float) -> Passage:
     """The passage with totals of units (`words=12`) shared out among its tokens by the bytes that each adds."""
     shares = passage.added["bytes"] if passage.added["bytes"].any() else passage.added["tokens"]
@@ -114,10 +148,13 @@ def encode_with_ends(
 
 
 def _ends_by_decoding(tokenizer: PreTrainedTokenizerBase, ids: np.ndarray) -> np.ndarray:
-    # Two tokens are decoded together and the first one's text taken off, because the space before a word is often
-    # dropped at the start of a text.
-    def size(piece: np.ndarray) -> int:
-        return len(tokenizer.decode(piece, skip_special_tokens=True, clean_up_tokenization_spaces=False).encode())
-
-    added = [size(ids[max(at - 1, 0) : at + 1]) - (size(ids[at - 1 : at]) if at else 0) for at in range(len(ids))]
-    return np.maximum.accumulate(np.cumsum(added)) if added else np.zeros(0, dtype=np.int64)
+    stream, added = TextStream(tokenizer), np.zeros(len(ids), dtype=np.int64)
+    held = 0  # the first token whose text is not certain
+    for at, token in enumerate(ids.tolist()):
+        if piece := stream.push(token):
+            added[held] += len(piece.encode())
+        if stream.is_certain:
+            held = at + 1
+    if held < len(ids):
+        added[held] += len(stream.finish().encode())
+    return np.cumsum(added)

@@ -1,54 +1,24 @@
 """Decoding one continuation step by step, so that a caller may pause it, time it, stop it, or interleave two.
 
-`model.generate` cannot be paused between tokens without a thread of its own; this loop is the model's forward with
-transformers' own cache and logits processors, one call of `step` at a time.
+`model.generate` cannot be paused between tokens without a thread of its own; this loop is the model's forward with the
+state that the model carries and transformers' logits processors, one call of `step` at a time.
 """
 
-import inspect
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
-from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from models.description import context_length
 from models.errors import EspalierError, RequestError
+from models.prompts import beginning, prompt_ids
 from models.sampling import Sampler, Sampling
+from models.state import open_state
+from models.text_stream import TextStream
 
 PREFILL_CHUNK = 512  # tokens; a longer prompt is read in several steps, so that it can be stopped in between
-
-
-class TextStream:
-    """Turns token ids into text as they come, holding back what is not yet a whole character."""
-
-    def __init__(self, tokenizer: PreTrainedTokenizerBase):
-        self._tokenizer = tokenizer
-        self._pending: list[int] = []  # ids not yet turned into settled text, after one settled id for its spacing
-        self._settled_ids = 0
-        self.text = ""
-
-    def push(self, token: int) -> str:
-        """Takes one more id; returns the text that became certain, often one token's, sometimes none."""
-        self._pending.append(token)
-        whole = self._decode(self._pending)
-        if whole.endswith("\ufffd"):
-            return ""
-        return self._settle(whole)
-
-    def finish(self) -> str:
-        """Returns what was held back, whole or not."""
-        return self._settle(self._decode(self._pending)) if len(self._pending) > self._settled_ids else ""
-
-    def _settle(self, whole: str) -> str:
-        new = whole[len(self._decode(self._pending[: self._settled_ids])) :]
-        # The last few settled ids stay, because some tokenizers drop or add a space by what stands before.
-        self._pending = self._pending[-4:]
-        self._settled_ids = len(self._pending)
-        self.text += new
-        return new
-
-    def _decode(self, ids: list[int]) -> str:
-        return self._tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False) if ids else ""
 
 
 class Generation:
@@ -56,7 +26,11 @@ class Generation:
 
     Times are seconds on the generation's own clock, which runs only inside `step`: when two generations share the
     machine by turns, each is charged what it used. `token_times[i]` is when token i was there, `token_times[0]` the
-    time to first token.
+    time to first token. `rereads` tells that the model carries no state that can be relied on, so that the whole text
+    is read again for every token (`models.state`).
+
+    Raises RequestError for a prompt that is too long, or empty where the model has no token to begin a text with, and
+    EspalierError if the memory does not suffice.
     """
 
     def __init__(
@@ -66,10 +40,7 @@ class Generation:
         prompt: str | Sequence[int],
         sampling: Sampling,
     ):
-        ids = list(tokenizer(prompt)["input_ids"]) if isinstance(prompt, str) else list(prompt)
-        ids = ids or [token for token in (tokenizer.bos_token_id, tokenizer.eos_token_id) if token is not None][:1]
-        if not ids:
-            raise RequestError("The prompt is empty and the model has no token to begin a text with: write something.")
+        ids = prompt_ids(tokenizer, prompt) if isinstance(prompt, str) else list(prompt) or beginning(tokenizer)
         context = context_length(model.config.get_text_config())
         if len(ids) >= context:
             raise RequestError(
@@ -79,12 +50,16 @@ class Generation:
         self._sampling = sampling
         self._sampler = Sampler(sampling)
         self._stream = TextStream(tokenizer)
-        self._cache = DynamicCache(config=model.config)
+        self._stops = StopTexts(sampling.stop)
+        with _enough_memory():
+            self._state = open_state(model)
+            whole = len(ids) <= PREFILL_CHUNK or not self._state.reads_pieces()
+        self._piece = len(ids) if whole else PREFILL_CHUNK
         self._device = next(model.parameters()).device
         self._waiting = ids
         self._ends = set() if sampling.ignore_end else end_tokens(model, tokenizer)
         self._limit = min(sampling.max_new_tokens, context - len(ids))
-        self._only_last = "logits_to_keep" in inspect.signature(model.forward).parameters
+        self.rereads = self._state.rereads
         self.prompt_ids = ids
         self.ids: list[int] = []
         self.text = ""
@@ -102,9 +77,8 @@ class Generation:
             return
         began = time.perf_counter()
         try:
-            token = self._forward()
-        except (MemoryError, torch.cuda.OutOfMemoryError) as error:
-            raise EspalierError("Out of memory while generating: use a shorter prompt or a smaller model.") from error
+            with _enough_memory():
+                token = self._forward()
         finally:
             self.seconds += time.perf_counter() - began
         if token is not None:
@@ -123,16 +97,14 @@ class Generation:
         return self
 
     def close(self) -> None:
-        """Ends the generation and lets go of its cache."""
+        """Ends the generation and lets go of its state."""
         self.finished = self.finished or "stopped"
         self._finish_text()
-        self._cache = None
+        self._state = None
 
     def _forward(self) -> int | None:
-        piece, self._waiting = self._waiting[:PREFILL_CHUNK], self._waiting[PREFILL_CHUNK:]
-        options = {"logits_to_keep": 1} if self._only_last else {}
-        ids = torch.tensor([piece], device=self._device)
-        logits = self._model(input_ids=ids, past_key_values=self._cache, use_cache=True, **options).logits[:, -1]
+        piece, self._waiting = self._waiting[: self._piece], self._waiting[self._piece :]
+        logits = self._state.read(torch.tensor([piece], device=self._device))
         if self._waiting:
             return None
         history = torch.tensor([self.prompt_ids + self.ids], device=self._device)
@@ -150,10 +122,9 @@ class Generation:
             self._end("end")
             return
         self._stream.push(token)
-        self.text = self._stream.text
-        cuts = [at for at in (self.text.find(stop) for stop in self._sampling.stop) if at >= 0]
-        if cuts:
-            self.text = self.text[: min(cuts)]
+        self.text = self._stream.seen
+        if (cut := self._stops.find(self.text, len(self._stream.text))) is not None:
+            self.text = self.text[:cut]
             self.finished = "stop"
         elif len(self.ids) >= self._limit:
             self._end("length" if self._limit == self._sampling.max_new_tokens else "context")
@@ -166,6 +137,29 @@ class Generation:
         if self.finished != "stop":
             self._stream.finish()
             self.text = self._stream.text
+
+
+class StopTexts:
+    """Looks for texts that end another one as it grows, each place of it once."""
+
+    def __init__(self, stops: Sequence[str]):
+        self._stops = stops
+        self._overlap = max(map(len, stops), default=1) - 1
+        self._searched = 0
+
+    def find(self, text: str, certain: int) -> int | None:
+        """Where the first of them begins, if one is there; what lies before `certain` changes no more."""
+        start = max(0, self._searched - self._overlap)
+        self._searched = certain
+        return min((at for at in (text.find(stop, start) for stop in self._stops) if at >= 0), default=None)
+
+
+@contextmanager
+def _enough_memory() -> Iterator[None]:
+    try:
+        yield
+    except (MemoryError, torch.cuda.OutOfMemoryError) as error:
+        raise EspalierError("Out of memory while generating: use a shorter prompt or a smaller model.") from error
 
 
 def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[int]:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from models.errors import RequestError
+from models.prompts import beginning, leading_tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -49,22 +50,3 @@ def fitted(pairs: list[Pair], room: int, special: int) -> tuple[list[Pair], int]
     dropped = max(0, len(context) - room)
     context = [*context[:special], *context[special + dropped :]]
     return [(context, tail) for _, tail in pairs], dropped
-
-
-def beginning(tokenizer: "PreTrainedTokenizerBase") -> list[int]:
-    """The tokens before a text that nothing precedes: the tokenizer's leading ones, else its BOS or EOS.
-
-    Raises RequestError for a tokenizer that has none of them: the first token of a text would have no likelihood.
-    """
-    known = [token for token in (tokenizer.bos_token_id, tokenizer.eos_token_id) if token is not None]
-    tokens = leading_tokens(tokenizer) or known[:1]
-    if not tokens:
-        raise RequestError("The prompt is empty and the model has no token to begin a text with: write something.")
-    return tokens
-
-
-def leading_tokens(tokenizer: "PreTrainedTokenizerBase") -> list[int]:
-    """The special tokens that the tokenizer puts before a text by default: often one BOS, or none."""
-    plain = tokenizer("a", add_special_tokens=False)["input_ids"]
-    whole = tokenizer("a")["input_ids"]
-    return list(whole[: next((at for at in range(len(whole)) if whole[at : at + len(plain)] == plain), 0)])

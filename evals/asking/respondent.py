@@ -16,12 +16,13 @@ import torch
 from evals.asking import cache
 from evals.asking.branches import rows_of
 from evals.asking.cache import Cache
-from evals.asking.encoding import Pair, beginning
+from evals.asking.encoding import Pair
 from evals.asking.likelihood import ChoiceScore, PairScore, encode, packs, plan, score_batch
 from models.causality import is_causal, leaking
 from models.description import context_length
 from models.loading import Loaded
 from models.progress import Progress, silent
+from models.prompts import beginning, prompt_ids
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
@@ -138,7 +139,7 @@ class Respondent:
         return [Written(**json.loads(answer)) for answer in found]
 
     def _prompt_batches(self, prompts: Sequence[str], max_new_tokens: int) -> list[list[int]]:
-        lengths = [len(ids) for ids in self.tokenizer(list(prompts), verbose=False)["input_ids"]] if prompts else []
+        lengths = [len(prompt_ids(self.tokenizer, prompt)) for prompt in prompts]
         waiting = sorted(range(len(prompts)), key=lambda at: (-lengths[at], at))
         batches = []
         while waiting:

@@ -1,18 +1,17 @@
 """Writing greedily after many prompts at once: what `models.decoding.Generation` does for one, in batches.
 
-transformers' own `generate` does the work. Prompts of similar length share a batch, padded on the left and masked. In
-fp32 the texts are those that each prompt gets alone; in a narrower dtype the rounding depends on the batch, and a near
-tie may fall the other way.
+transformers' own `generate` does the work where a model takes batches (`evals.asking.batching`): prompts of similar
+length share one, padded on the left and masked. In fp32 the texts are those that each prompt gets alone; in a narrower
+dtype the rounding depends on the batch, and a near tie may fall the other way. Other models write one by one.
 """
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from transformers import (
-    GenerationConfig,
     LogitsProcessor,
     LogitsProcessorList,
     PreTrainedModel,
@@ -21,12 +20,16 @@ from transformers import (
     StoppingCriteriaList,
 )
 
-from evals.asking.encoding import beginning, leading_tokens
-from models.decoding import TextStream, end_tokens
+from evals.asking.batching import padded, takes_batches
+from models.decoding import Generation, StopTexts, end_tokens
 from models.description import context_length
 from models.errors import EspalierError, RequestError
+from models.plain_generation import plain_settings
 from models.progress import Progress, silent
+from models.prompts import leading_tokens, prompt_ids
 from models.quiet import quiet_transformers
+from models.sampling import Sampling
+from models.text_stream import TextStream
 
 BATCH_TOKENS = 8192  # of a batch, prompts, padding and what is written included: the key-value cache grows with them
 BATCH_ROWS = 128
@@ -66,16 +69,26 @@ def write(
     report = progress or silent
     encoded, dropped = _encoded(model, tokenizer, prompts, max_new_tokens)
     ends = end_tokens(model, tokenizer)
+    with _enough_memory():
+        together = len(prompts) > 0 and takes_batches(model)
+    lengths = [len(ids) for ids in encoded]
     done = 0
-    for batch in _batches(model, [len(ids) for ids in encoded], max_new_tokens):
-        rows = [_Row(tokenizer, ends, stop, max_new_tokens) for _ in batch]
+    for batch in _batches(model, lengths, max_new_tokens, BATCH_ROWS if together else 1):
 
         def between(share: float, done: int = done, size: int = len(batch)) -> None:
-            report((done + share * size) / len(prompts), f"{done} of {len(prompts)} answers")
+            way = "" if together else ", one by one: this model takes no batches"
+            report((done + share * size) / len(prompts), f"{done} of {len(prompts)} answers{way}")
 
-        _write_batch(model, [encoded[at] for at in batch], _Watch(rows, max_new_tokens, between))
+        if together:
+            rows = [_Row(tokenizer, ends, stop, max_new_tokens) for _ in batch]
+            _write_batch(model, [encoded[at] for at in batch], _Watch(rows, max_new_tokens, between))
+            written = [row.written(dropped[at]) for at, row in zip(batch, rows, strict=True)]
+        else:
+            sampling = Sampling(max_new_tokens, stop=tuple(stop))
+            generations = [Generation(model, tokenizer, encoded[at], sampling) for at in batch]
+            written = [_written_alone(one, dropped[at], between) for at, one in zip(batch, generations, strict=True)]
         done += len(batch)
-        yield from ((at, row.written(dropped[at])) for at, row in zip(batch, rows, strict=True))
+        yield from zip(batch, written, strict=True)
     report(1.0, f"{done} of {len(prompts)} answers")
 
 
@@ -93,18 +106,20 @@ def _encoded(
             f"The model reads at most {context} tokens, and {max_new_tokens} are to be written: "
             "that leaves no room for a prompt; write fewer."
         )
-    encoded = [list(tokenizer(prompt, verbose=False)["input_ids"]) or beginning(tokenizer) for prompt in prompts]
+    encoded = [prompt_ids(tokenizer, prompt) for prompt in prompts]
     dropped = [max(0, len(ids) - room) for ids in encoded]
     return [[*ids[:special], *ids[special + cut :]] for ids, cut in zip(encoded, dropped, strict=True)], dropped
 
 
-def _batches(model: PreTrainedModel, lengths: Sequence[int], max_new_tokens: int) -> Iterator[list[int]]:
+def _batches(
+    model: PreTrainedModel, lengths: Sequence[int], max_new_tokens: int, most: int = BATCH_ROWS
+) -> Iterator[list[int]]:
     """Indices of prompts of similar length; the longest first, so that memory runs out at once or never."""
     order = sorted(range(len(lengths)), key=lambda at: (-lengths[at], at))
     trims = "logits_to_keep" in inspect.signature(model.forward).parameters
     while order:
         longest = lengths[order[0]]
-        size = min(BATCH_ROWS, BATCH_TOKENS // (longest + max_new_tokens))
+        size = min(most, BATCH_TOKENS // (longest + max_new_tokens))
         if not trims:
             size = min(size, LOGIT_BYTES // (4 * longest * model.config.get_text_config().vocab_size))
         batch, order = order[: max(1, size)], order[max(1, size) :]
@@ -113,33 +128,30 @@ def _batches(model: PreTrainedModel, lengths: Sequence[int], max_new_tokens: int
 
 @torch.inference_mode()
 def _write_batch(model: PreTrainedModel, prompts: list[list[int]], watch: "_Watch") -> None:
-    device = next(model.parameters()).device
-    longest = max(len(ids) for ids in prompts)
-    ids = torch.tensor([[*[0] * (longest - len(ids)), *ids] for ids in prompts], device=device)
-    mask = torch.tensor([[*[0] * (longest - len(ids)), *[1] * len(ids)] for ids in prompts], device=device)
-    try:
-        with quiet_transformers(), _plain_settings(model, watch.most) as settings:
-            model.generate(
-                input_ids=ids,
-                attention_mask=mask,
-                generation_config=settings,
-                logits_processor=LogitsProcessorList([_Finite()]),
-                stopping_criteria=StoppingCriteriaList([watch]),
-            )
-    except (MemoryError, torch.cuda.OutOfMemoryError) as error:
-        raise EspalierError("Out of memory while writing: use shorter prompts or a smaller model.") from error
+    ids, mask = padded(prompts, next(model.parameters()).device)
+    with _enough_memory(), quiet_transformers(), plain_settings(model, max_new_tokens=watch.most) as settings:
+        model.generate(
+            input_ids=ids,
+            attention_mask=mask,
+            generation_config=settings,
+            logits_processor=LogitsProcessorList([_Finite()]),
+            stopping_criteria=StoppingCriteriaList([watch]),
+        )
+
+
+def _written_alone(generation: Generation, dropped: int, between: Callable[[float], None]) -> Written:
+    while not generation.finished:
+        generation.step()
+        between(len(generation.ids) / (len(generation.ids) + 1))
+    return Written(generation.text, len(generation.ids), generation.finished, dropped)
 
 
 @contextmanager
-def _plain_settings(model: PreTrainedModel, max_new_tokens: int) -> Iterator[GenerationConfig]:
-    """Greedy settings. `generate` fills what they leave open from the model's own (a repetition penalty, tokens that
-    are forced or suppressed), so these are put aside for the while. Ends of text are the watch's business."""
-    settings = GenerationConfig(do_sample=False, num_beams=1, max_new_tokens=max_new_tokens, pad_token_id=0)
-    own, model.generation_config = model.generation_config, settings
+def _enough_memory() -> Iterator[None]:
     try:
-        yield settings
-    finally:
-        model.generation_config = own
+        yield
+    except (MemoryError, torch.cuda.OutOfMemoryError) as error:
+        raise EspalierError("Out of memory while writing: use shorter prompts or a smaller model.") from error
 
 
 class _Row:
@@ -147,7 +159,8 @@ class _Row:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, ends: set[int], stop: Sequence[str], most: int):
         self._stream = TextStream(tokenizer)
-        self._ends, self._stop, self._most = ends, stop, most
+        self._stops = StopTexts(stop)
+        self._ends, self._most = ends, most
         self._tokens = 0
         self._text = ""
         self.finished: str | None = None
@@ -158,15 +171,18 @@ class _Row:
             return
         self._tokens += 1
         if token in self._ends:
-            self.finished = "end"
-        elif self._stream.push(token) and (cuts := [at for at in map(self._stream.text.find, self._stop) if at >= 0]):
-            self._text, self.finished = self._stream.text[: min(cuts)], "stop"
+            self._end("end")
             return
+        self._stream.push(token)
+        seen = self._stream.seen
+        if (cut := self._stops.find(seen, len(self._stream.text))) is not None:
+            self._text, self.finished = seen[:cut], "stop"
         elif self._tokens >= self._most:
-            self.finished = "length"
-        if self.finished:
-            self._stream.finish()
-            self._text = self._stream.text
+            self._end("length")
+
+    def _end(self, reason: str) -> None:
+        self._stream.finish()
+        self._text, self.finished = self._stream.text, reason
 
     def written(self, dropped: int) -> Written:
         """What there is now."""

@@ -32,16 +32,19 @@ class Runner:
     def load(self, threads: int) -> dict:
         """Loads the model, timed, and tells what it is; `threads` is how many one operation may use."""
         import torch
-        from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig
+        from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
 
         import pruning  # noqa: F401  (packed models can be loaded from then on)
         from evals.cost.peak import high_water_mark
         from evals.cost.timing import clock_for
         from evals.data import embedded
+        from models.checking import check_folder, load_config
         from models.description import context_length
-        from models.loading import check_folder, load_network, load_tokenizer
+        from models.loading import load_network, load_tokenizer
         from models.policy import choose_device, choose_dtype
+        from models.prompts import prompt_ids
         from models.source import locate
+        from models.state import open_state
         from pruning.packing.fast_path import slow_path
 
         torch.set_num_threads(threads)
@@ -50,7 +53,7 @@ class Runner:
         source = locate(self._name)
         check_folder(source)
         # The code of the family and the CUDA context are the libraries', not the model's.
-        MODEL_FOR_CAUSAL_LM_MAPPING.get(type(AutoConfig.from_pretrained(source.folder, local_files_only=True)), None)
+        MODEL_FOR_CAUSAL_LM_MAPPING.get(type(load_config(source)), None)
         torch.zeros(1, device=target)
         libraries = high_water_mark()[0]
         began = time.perf_counter()
@@ -59,7 +62,7 @@ class Runner:
             torch.cuda.synchronize()
         seconds = time.perf_counter() - began
         slow = slow_path(self._model)
-        self._ids = load_tokenizer(source)(embedded().content, verbose=False)["input_ids"]
+        self._ids = prompt_ids(load_tokenizer(source), embedded().content)
         return {
             "seconds": seconds,
             "libraries": libraries,
@@ -68,6 +71,7 @@ class Runner:
             "dtype": str(self._model.dtype).removeprefix("torch."),
             "threads": torch.get_num_threads(),
             "clock": clock_for(target).name,
+            "cache": open_state(self._model).name,
             "slow_path": slow,
         }
 

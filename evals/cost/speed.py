@@ -31,6 +31,8 @@ from models.decoding import PREFILL_CHUNK
 from models.description import context_length
 from models.errors import RequestError
 from models.progress import Progress
+from models.prompts import prompt_ids
+from models.state import open_state
 
 Contender = tuple[str, PreTrainedModel, PreTrainedTokenizerBase]
 Stop = Event | Callable[[], bool]
@@ -122,6 +124,7 @@ def race(
     for at, (name, model, _) in enumerate(contenders):
         place = {"dtype": str(model.dtype).removeprefix("torch."), "device": model.device.type}
         place |= {"clock": clock_for(model.device).name, "prompt_tokens": len(prompts[at])}
+        place["cache"] = open_state(model).name
         first = lanes[0] if lanes else None
         lanes.append(make_lane(name, rounds.of(at), rounds.warmups[0][at], common | place, first, seed))
     return RaceResult(lanes)
@@ -178,7 +181,7 @@ def _prompts(
         raise RequestError("A race needs at least 2 new tokens (the first is prefill) and 1 repeat.")
     prompts = []
     for name, model, tokenizer in contenders:
-        ids = tokenizer(prompt, verbose=False)["input_ids"][:prompt_tokens]
+        ids = prompt_ids(tokenizer, prompt)[:prompt_tokens]
         if not ids or len(ids) < (prompt_tokens or 0):
             raise RequestError(f"The prompt has {len(ids)} tokens for {name}: give a longer one.")
         context = context_length(model.config.get_text_config())

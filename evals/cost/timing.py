@@ -1,11 +1,10 @@
 """One timed generation: a mark on the clock after every token, and nothing on it but the model's forward passes.
 
 Greedy, a batch of prompts of equal length, exactly as many tokens as asked for (the end-of-text token ends nothing),
-transformers' DynamicCache. On the CPU a mark is `perf_counter`; on a GPU it is a CUDA event, and all events are read
+the state that the model carries (`models.state`). On the CPU a mark is `perf_counter`; on a GPU it is a CUDA event, and all events are read
 after one synchronisation at the end, so that taking the time holds nothing up.
 """
 
-import inspect
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -141,27 +140,26 @@ def time_generation(
 ) -> Run:
     """Times `new_tokens` tokens after each of the prompts [batch, tokens], which lie on the model's device.
 
-    The prompt is read whole, or in pieces of `chunk` tokens so that `stopped`, asked before every forward pass, is
-    asked in between; when it says so, Cancelled is raised. `count_cache` counts the cache after every token: for a
-    warm-up, since counting takes time. Raises RanOutOfMemory, and EspalierError if an output is not finite.
+    The prompt is read whole, or in pieces of `chunk` tokens where the model can, so that `stopped`, asked before every
+    forward pass, is asked in between; when it says so, Cancelled is raised. `count_cache` counts the cache after every
+    token: for a warm-up, since counting takes time. Raises RanOutOfMemory, and EspalierError if an output is not finite.
     """
-    from transformers import DynamicCache
+    from models.state import open_state
 
     batch, length = prompts.shape
-    cache = DynamicCache(config=model.config)
-    options = {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(model.forward).parameters else {}
-    waiting = list(prompts.split(chunk or length, dim=1))
     tops: list[torch.Tensor] = []
     held = 0
-    cpu_before = time.process_time()
-    clock = clock_for(prompts.device)()
-    clock.mark()
     try:
+        state = open_state(model)
+        pieces = chunk if chunk and chunk < length and state.reads_pieces() else length
+        waiting = list(prompts.split(pieces, dim=1))
+        cpu_before = time.process_time()
+        clock = clock_for(prompts.device)()
+        clock.mark()
         while len(tops) < new_tokens:
             if stopped():
                 raise Cancelled("The timing was stopped; nothing was measured.")
-            piece = waiting.pop(0)
-            logits = model(input_ids=piece, past_key_values=cache, use_cache=True, **options).logits[:, -1]
+            logits = state.read(waiting.pop(0))
             if waiting:
                 continue
             top, token = logits.max(dim=-1, keepdim=True)
@@ -169,7 +167,7 @@ def time_generation(
             tops.append(top)
             waiting.append(token)
             if count_cache:
-                held = max(held, cache_bytes(cache))
+                held = max(held, cache_bytes(state.cache))
         token_times = clock.seconds()
     except (MemoryError, RuntimeError) as error:
         if not out_of_memory(error):

@@ -102,7 +102,7 @@ def _sparse(found: SparseBytes) -> list[Measurement]:
 
 
 def _cache(found: KvCache, facts: dict) -> list[Measurement]:
-    protocol = {"name": "exact", "cache": "DynamicCache", "dtype": facts["dtype"]}
+    protocol = {"name": "exact", "cache": found.name, "dtype": facts["dtype"]}
     details = {"tokens": found.tokens, "layers": found.layers, "constant_bytes": found.constant, "window": found.window}
     kinds = {"": found.bytes_per_token, "_beyond_window": found.beyond_window}
     return [

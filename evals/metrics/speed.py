@@ -89,11 +89,11 @@ def _lanes(
     racing: list[MeasuringProcess], setting: Setting, rounds: Rounds, load_before: float | None, seed: int
 ) -> list[Lane]:
     common = {"name": "interleaved, a process each", "batch": setting.batch, "prompt_tokens": setting.prompt_tokens}
-    common |= {"new_tokens": setting.new_tokens, "sampling": "greedy", "cache": "DynamicCache"}
+    common |= {"new_tokens": setting.new_tokens, "sampling": "greedy"}
     common |= rounds.as_protocol() | {"load_before": load_before, "load_after": load_average()}
     lanes: list[Lane] = []
     for at, process in enumerate(racing):
-        facts = {key: process.facts[key] for key in ("dtype", "device", "clock", "threads")}
+        facts = {key: process.facts[key] for key in ("dtype", "device", "clock", "threads", "cache")}
         facts |= {"slow_path": slow} if (slow := process.facts.get("slow_path")) else {}
         runs, warmup = rounds.of(at), rounds.warmups[0][at]
         protocol = common | facts | {"details": _details(runs, warmup) | {"clocks": process.ask("clocks")}}

@@ -1,12 +1,18 @@
 """Text that the dense model writes itself."""
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import torch
 
+from models.errors import EspalierError
 from models.progress import silent
+from models.prompts import leading_tokens
 from pruning.calibration import Request
 from pruning.registry import register
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 BATCH = 16  # continuations written at once
 
@@ -20,10 +26,16 @@ class Own:
         """Whether `name` means this source."""
         return name == "self"
 
-    def documents(self, request: Request) -> Iterator[list[int]]:
-        """Documents as token ids, sampled at temperature 1 from the begin-of-text token, each cut at its end.
+    @staticmethod
+    def identity(name: str) -> None:
+        """None: the model says it all."""
 
-        Liu et al., "LLM-QAT: Data-Free Quantization Aware Training" (2023), section 2.1, sample like this.
+    def documents(self, request: Request) -> Iterator[list[int]]:
+        """Documents as token ids, sampled at temperature 1 from what a text begins with, each cut at its end.
+
+        The distribution is the model's own, whatever generation settings its checkpoint brings. Liu et al., "LLM-QAT:
+        Data-Free Quantization Aware Training" (2023), section 2.1, sample like this. Raises EspalierError if the
+        model's output is not finite.
         """
         from models.decoding import end_tokens
 
@@ -40,26 +52,41 @@ class Own:
 
     @torch.no_grad()
     def _write(self, request: Request, attempt: int, ends: set[int]) -> Iterator[list[int]]:
-        model, tokenizer = request.model, request.tokenizer
-        begin = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else min(ends, default=0)
-        prompts = torch.full((min(BATCH, request.samples), 1), begin, device=next(model.parameters()).device)
+        model = request.model
         training = model.training
         model.eval()
-        devices = [prompts.device] if prompts.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices):  # so that the caller's random numbers stay as they were
-            torch.manual_seed(request.seed * 1_000_003 + attempt)
-            rows = model.generate(
-                prompts,
-                attention_mask=torch.ones_like(prompts),
-                do_sample=True,
-                temperature=1.0,
-                top_k=0,
-                top_p=1.0,
-                max_new_tokens=request.length - 1,
-                pad_token_id=begin,
-            )
-        model.train(training)
+        device = next(model.parameters()).device
+        begin = torch.tensor([_start(request.tokenizer, ends)] * min(BATCH, request.samples), device=device)
+        try:
+            with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):  # the caller's stay as they were
+                torch.manual_seed(request.seed * 1_000_003 + attempt)
+                rows = _sampled(model, begin, request.length, ends)
+        finally:
+            model.train(training)
         for row in rows.tolist():
-            stop = next((place for place, token in enumerate(row) if place and token in ends), len(row))
+            stop = next((place for place in range(begin.shape[1], len(row)) if row[place] in ends), len(row))
             if stop > 1:
                 yield row[:stop]
+
+
+def _start(tokenizer: "PreTrainedTokenizerBase", ends: set[int]) -> list[int]:
+    """The tokenizer's BOS behind whatever else it puts before a text; else a token that ends one, or the first of all."""
+    leading, bos = leading_tokens(tokenizer), tokenizer.bos_token_id
+    return leading or [bos if bos is not None else min(ends, default=0)]
+
+
+def _sampled(model: "PreTrainedModel", begin: torch.Tensor, length: int, ends: set[int]) -> torch.Tensor:
+    """Texts [n, up to length] after their beginnings [n, b], sampled until all have ended."""
+    from models.state import open_state
+
+    state, read, texts = open_state(model), begin, begin
+    over = torch.zeros(len(begin), dtype=torch.bool, device=begin.device)
+    ending = torch.tensor(sorted(ends), dtype=begin.dtype, device=begin.device)
+    while texts.shape[1] < length and not bool(over.all()):
+        odds = state.read(read).float().softmax(-1)
+        if not bool(torch.isfinite(odds).all()):
+            raise EspalierError("The model's output is not finite: its weights are damaged, or its dtype is too narrow.")
+        read = torch.multinomial(odds, 1)
+        over |= torch.isin(read[:, 0], ending)
+        texts = torch.cat([texts, read], dim=1)
+    return texts

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from evals.cost.kv_cache import cache_bytes, layer_bytes, measure_cache
+from models.state import open_state
 
 IDS = list(range(2, 120))
 FULL = {  # family: key-value heads, head size
@@ -60,7 +61,7 @@ def test_a_shared_storage_counts_once_and_a_marker_not_at_all():
 @torch.inference_mode()
 def _generated(model, tokens):
     """Bytes of the cache after so many tokens, the last of them on its own."""
-    cache = None
+    state = open_state(model)
     for piece in (IDS[: tokens - 1], IDS[tokens - 1 : tokens]):
-        cache = model(input_ids=torch.tensor([piece]), past_key_values=cache, use_cache=True).past_key_values
-    return cache_bytes(cache)
+        state.read(torch.tensor([piece]))
+    return cache_bytes(state.cache)

@@ -13,14 +13,15 @@ from evals.asking import branches
 from evals.asking.encoding import encode_pair
 from evals.asking.likelihood import (
     ChoiceScore,
-    leading_tokens,
     log_likelihoods,
     probabilities,
     score_choices,
     score_pairs,
     score_prompts,
 )
+from models.causality import is_causal
 from models.errors import EspalierError, RequestError
+from models.prompts import leading_tokens
 
 PROMPT = "Review: a film about a wall and a tree\nSentiment:"
 CHOICES = [" good", " a rather long and winding choice, with a comma", " bad", " x", " 在花园里"]
@@ -65,6 +66,7 @@ def test_any_lengths_in_any_batches(tiny_model, lengths, seed, batch_tokens):
 
 def test_choices_of_one_token_share_one_row(tiny_model, monkeypatch):
     model, rows = tiny_model(), []
+    assert is_causal(model)  # which is tried once for a model, by rows of its own
     forward = model.forward
 
     def counted(input_ids, **options):

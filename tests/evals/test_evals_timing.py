@@ -6,6 +6,7 @@ import torch
 from evals.cost import timing
 from evals.cost.timing import EventClock, HostClock, RanOutOfMemory, Run, clock_for, prompt_batch, time_generation
 from models.errors import Cancelled, EspalierError
+from models.state import open_state
 
 
 def test_the_formulas():
@@ -58,6 +59,7 @@ def test_a_prompt_in_pieces_is_one_prefill(ticking):
 def test_a_batch_writes_what_greedy_generation_writes(family, tiny_model, monkeypatch):
     model = tiny_model(family)
     prompts = torch.randint(2, 320, (3, 9), generator=torch.Generator().manual_seed(1))
+    open_state(model)  # finds out how the model carries its state, by forward passes of its own
     fed = []
     forward = model.forward
 

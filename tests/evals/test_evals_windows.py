@@ -24,6 +24,7 @@ def test_a_tokenizer_without_offsets_counts_bytes_by_decoding(tiny_tokenizer):
         is_fast = False
         bos_token_id = tiny_tokenizer.bos_token_id
         decode = staticmethod(tiny_tokenizer.decode)
+        convert_ids_to_tokens = staticmethod(tiny_tokenizer.convert_ids_to_tokens)
 
         def __call__(self, text, return_offsets_mapping, verbose):
             assert not return_offsets_mapping

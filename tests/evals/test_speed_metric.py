@@ -19,6 +19,7 @@ class FakeProcess:
     def __init__(self, model, tpot, slower=0.0):
         self.model, self.tpot, self.slower = model, tpot, slower
         self.facts = {"dtype": "float32", "device": "cpu", "clock": "perf_counter", "threads": 1, "seconds": tpot}
+        self.facts["cache"] = "DynamicCache"
 
     def time(self, batch, prompt_tokens, new_tokens, count_cache):
         if batch > self.most_batch:
