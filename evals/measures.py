@@ -1,6 +1,5 @@
 """What a run is to measure: metrics, tasks and the folder of their data, checked before any measuring."""
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,6 +8,7 @@ from evals import protocols, registry, task
 from evals.hub_metrics import hub_metric, is_hub_metric
 from evals.results import FILE_NAME
 from evals.task import Task
+from models.destination import try_files
 from models.errors import RequestError
 
 DEFAULT_METRICS = ("perplexity", "speed", "memory")
@@ -41,14 +41,16 @@ def choose(
     own = [name for name in metrics or () if name not in hub]
     chosen_tasks = _tasks(tasks, columns)
     chosen = _metrics(None if metrics is None or (hub and not own) else own, chosen_tasks)
-    if name := (options or {}).get("protocol"):
-        protocols.find(name)
+    protocol, bos = ((options or {}).get(name) for name in ("protocol", "bos"))
+    if protocol or bos:
+        protocols.check_bos(protocol or protocols.DEFAULT, bos)
     chosen_tasks = _with_embedded(chosen, chosen_tasks)
     folder = _source(source)
     if limit is not None and limit < 1:
         raise RequestError("The limit must be 1 row or more.")
     for each in chosen_tasks:
-        each.rows(folder, 1)  # tells at once if its data is missing
+        # Tells at once if its data is missing or a row of it faulty, even one beyond the limit.
+        each.check_rows(each.all_rows(folder), registry.find(each.metric).check)
     for name in hub:
         hub_metric(name)  # tells at once if it cannot be had
     return Measures(chosen, chosen_tasks, folder, hub)
@@ -94,11 +96,7 @@ def _source(source: Path | str | None) -> Path | None:
 
 
 def refuse_taken(out: Path) -> None:
-    """RequestError if a folder for results holds some already, or cannot be written."""
+    """RequestError if a folder for results holds some already, or files cannot be written there."""
     if (out / FILE_NAME).exists():
         raise RequestError(f"{out} holds results already: choose another folder. Nothing was done.")
-    place = next(path for path in (out, *out.absolute().parents) if path.exists())
-    if not place.is_dir():
-        raise RequestError(f"{place} is a file: choose a folder for the results. Nothing was done.")
-    if not os.access(place, os.W_OK):
-        raise RequestError(f"{place} is not writable: choose another folder for the results. Nothing was done.")
+    try_files(out)

@@ -5,7 +5,7 @@ from typing import Any
 from evals import protocols
 from models.errors import RequestError
 
-PERPLEXITY = ("protocol", "length", "stride")
+PERPLEXITY = ("protocol", "length", "stride", "bos")
 
 
 def add_measuring(group, metrics: str | None, metrics_help: str) -> None:
@@ -33,6 +33,11 @@ def add_measuring(group, metrics: str | None, metrics_help: str) -> None:
     )
     group.add_argument("--length", type=int, metavar="L", help="tokens of its windows (default: the protocol's)")
     group.add_argument("--stride", type=int, metavar="S", help="tokens between two windows of hf-stride (default: 512)")
+    group.add_argument(
+        "--bos",
+        metavar="auto|text|window",
+        help="BOS once before the text or before every window of gptq and hf-stride (default: what the model needs)",
+    )
     group.add_argument("--quick", action="store_true", help="fewer samples: wider intervals, sooner")
     group.add_argument("--device", default="auto", metavar="auto|cpu|cuda", help="default: %(default)s")
     group.add_argument("--dtype", default="auto", metavar="auto|float32|bfloat16|float16", help="default: %(default)s")

@@ -39,13 +39,15 @@ def perplexity(
     length: int | None = None,
     progress: Progress | None = None,
     stride: int | None = None,
+    bos: str | None = None,
 ) -> list[Measurement]:
     """The figures of a protocol, bits per byte among them, each with its 95 % interval.
 
-    `length` is the window L in tokens and `stride` that of `hf-stride`; None is the protocol's own. Raises RequestError
-    for an unknown protocol or an impossible length, EspalierError if the model breaks down.
+    `length` is the window L in tokens and `stride` that of `hf-stride`; None is the protocol's own. `bos` is where a BOS
+    stands: `text`, `window`, or None for what the model needs. Raises RequestError for an unknown protocol, an
+    impossible length or a model that is not causal, EspalierError if the model breaks down.
     """
-    return summarise(score(loaded, text, protocol, length, progress=progress, stride=stride))
+    return summarise(score(loaded, text, protocol, length, progress=progress, stride=stride, bos=bos))
 
 
 def score(
@@ -56,9 +58,13 @@ def score(
     most: int | None = None,
     progress: Progress | None = None,
     stride: int | None = None,
+    bos: str | None = None,
 ) -> Scored:
     """Scores a text once; `summarise` and `compare` then need the model no more. `most` limits the windows."""
-    request = Request(context_length(loaded.model.config.get_text_config()), length, stride, most)
+    config = loaded.model.config.get_text_config()
+    request = Request(
+        context_length(config), length, stride, most, protocols.bos_of(protocol, bos, config, loaded.tokenizer)
+    )
     windows = protocols.find(protocol).cut(loaded.tokenizer, as_text(text), request)
     dtype = str(loaded.model.dtype).removeprefix("torch.")  # an int8 one computes in it, too
 

@@ -18,6 +18,8 @@ from evals.reporting.table import markdown
 from evals.results import FILE_NAME, SCHEMA_VERSION, Result, validate, write_results
 from evals.task_run import with_holm
 from evals.trial import Trial
+from models.disk import WriteFailed
+from models.errors import EspalierError
 from models.files import write_text
 from models.progress import Progress, part, silent
 
@@ -46,7 +48,7 @@ def evaluate_models(
     files of `evals.task`, whose data lies below `source`, each cut to `limit` rows; `columns` names the fields of a
     table among them. Without `metrics` those of the tasks are taken, or the default ones. `quick` takes fewer samples;
     `seed` is that of the bootstrap. Answers are kept in the `cache`: a file, `default`, or None. `options` are
-    `protocol`, `length` and `stride` of the perplexity, and `layouts`: whether sparse models are also timed packed.
+    `protocol`, `length`, `stride` and `bos` of the perplexity, and `layouts`: whether sparse models are also timed packed.
 
     With `out`, results.json, report.md, and the files of lm-evaluation-harness with all samples are written there at
     the end; a folder that holds results is refused at the beginning, and one of a run that was cut off is gone on with.
@@ -72,14 +74,18 @@ def evaluate_models(
         "limit": limit,
         "options": {name: value for name, value in (options or {}).items() if value is not None},
     }
-    finished = Finished(out, settings | {"models": [[name, contenders.identity(name)] for name in models]})
+    place = environment()
+    machine = {name: place[name] for name in ("cpu", "gpu", "cuda", "threads", "libraries")}
+    run = {"models": [[name, contenders.identity(name)] for name in models], "machine": machine}
+    finished = Finished(out, settings | run)
     answers = _cache(cache)
     trial = Trial(contenders, text, quick, seed, silent, [], chosen_tasks, folder, limit, settings["options"], answers)
-    place = environment()
     results: list[Result] = []
     notes: list[str] = []
     try:
-        if any(metric.scores and finished.find(metric.name) is None for metric in chosen):
+        open_metrics = [metric for metric in chosen if finished.find(metric.name) is None]
+        # A metric that scores refuses by itself; before it others must not have been measured for nothing.
+        if any(metric.scores for metric in open_metrics) and not open_metrics[0].scores:
             for name in reversed(models):  # the first is measured first: it stays in memory
                 trial.respondent(name).refuse_leaks()
         for at, metric in enumerate(chosen):
@@ -104,16 +110,27 @@ def evaluate_models(
         "settings": settings,
         "models": [contenders.record(name) for name in _measured(contenders.names, results)],
         "results": [result.as_dict() for result in with_holm(results)],
-        "notes": notes,
+        "notes": [*contenders.notes(), *notes],
         "seconds": round(time.monotonic() - began, 1),
     }
     validate(document, FILE_NAME)
     if out is not None:
+        document = _written(out, document, trial, finished)
+    return document
+
+
+def _written(out: Path, document: dict, trial: Trial, finished: Finished) -> dict:
+    """Writes all files of a run. EspalierError, which says where the figures are kept, if the disk refuses them."""
+    try:
         document = export(out, document, trial.samples)
         write_text(out / "report.md", markdown(document))
         # The results last: a folder that holds them is complete.
         write_results(out, document)
-        finished.clear()
+    except WriteFailed as error:
+        kept = [str(each) for each in (finished.path, trial.answers and trial.answers.path) if each and each.exists()]
+        where = f" What was measured is kept in {' and '.join(kept)}: the same command goes on with it." if kept else ""
+        raise EspalierError(f"{error}{where}") from error
+    finished.clear()
     return document
 
 

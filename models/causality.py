@@ -100,6 +100,8 @@ def _tried(model: "PreTrainedModel") -> bool:
     except (MemoryError, torch.cuda.OutOfMemoryError) as error:
         raise EspalierError("Out of memory while trying the model: use a smaller one.") from error
     except Exception as error:  # whatever a family of transformers cannot do
+        dtype = str(model.dtype).removeprefix("torch.")
+        other = "another model" if model.dtype == torch.float32 else "--dtype float32, or another model"
         raise EspalierError(
-            f"{type(model).__name__} cannot be run on a few tokens ({first_line(error)}): use another model."
+            f"{type(model).__name__} cannot be run on a few tokens in {dtype} ({first_line(error)}): use {other}."
         ) from error

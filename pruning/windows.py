@@ -2,13 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import dropwhile, groupby
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from models.characters import check_strings
 from models.description import context_length
 from models.errors import RequestError
+from models.opening import window_opening
 from models.progress import Progress
 from models.units import format_count
 from pruning.blockwise import Batch
@@ -24,7 +26,8 @@ TEXT_CHARACTERS_PER_TOKEN = 8  # generous: how much of a long source is read bef
 class Windows:
     """The calibration windows in batches, and what a reader should know about them.
 
-    windows, tokens: how many are used, padding not counted; asked: how many windows were wanted.
+    windows, tokens: how many are used, padding not counted; asked: how many windows were wanted. begin_with: the token
+    ids that every window begins with.
     """
 
     batches: tuple[Batch, ...]
@@ -34,6 +37,7 @@ class Windows:
     tokens: int
     sequence_length: int
     seed: int
+    begin_with: tuple[int, ...] = ()
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -54,6 +58,7 @@ class Windows:
             "tokens": self.tokens,
             "sequence_length": self.sequence_length,
             "seed": self.seed,
+            "begin_with": list(self.begin_with),
         }
 
 
@@ -66,7 +71,8 @@ def calibration_windows(
 ) -> Windows:
     """The windows that `config` asks for, from `texts` or from the source it names.
 
-    Documents are joined into one stream with the end-of-text token between them. Raises RequestError if the source
+    Documents are joined into one stream with the end-of-text token between them. Every window begins with what the
+    tokenizer puts before a text, often a BOS (see `models.opening`), which counts among its tokens. Raises RequestError if the source
     is not there or holds no text, or if the sequence length is beyond the model's context.
     """
     length = window_length(model, config.sequence_length)
@@ -75,8 +81,12 @@ def calibration_windows(
         documents, source = find_source(config.calibration).documents(request), config.calibration
     else:
         documents, source = texts, "texts given by the caller"
+    opening = window_opening(model.config.get_text_config(), tokenizer)
+    opening = opening if len(opening) < length - 1 else []  # a toy context has no room for it
     stream = join(documents, tokenizer, limit=4 * config.samples * length)
-    pieces = cut(stream, config.samples, length, config.seed)
+    if opening:  # which says that a text begins
+        stream = list(dropwhile({*opening, tokenizer.eos_token_id}.__contains__, stream))
+    pieces = [[*opening, *piece] for piece in cut(stream, config.samples, length - len(opening), config.seed)]
     if not pieces:
         raise RequestError(f"The calibration text {source} has fewer than 2 tokens: give a longer one.")
     return Windows(
@@ -87,6 +97,7 @@ def calibration_windows(
         tokens=sum(map(len, pieces)),
         sequence_length=length,
         seed=config.seed,
+        begin_with=tuple(opening),
     )
 
 
@@ -105,7 +116,9 @@ def join(documents, tokenizer: PreTrainedTokenizerBase, limit: int) -> list[int]
     """
     end = tokenizer.eos_token_id
     stream: list[int] = []
-    for document in documents:
+    for number, document in enumerate(documents, 1):
+        if isinstance(document, str):
+            check_strings(document, f"Document {number} of the calibration text", nul=True)
         ids = _encode(document, tokenizer, limit)
         if ids:
             stream += ids if end is None or ids[0] == end else [end, *ids]

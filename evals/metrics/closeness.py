@@ -15,14 +15,17 @@ from evals.registry import metric
 from evals.results import Result
 from evals.scored import Scored
 from evals.trial import Trial
+from evals.unseen import widened
 from evals.windows import Windows
 from models.errors import RequestError
+from models.loading import Loaded
 from models.progress import part
 
 QUICK_WINDOWS = 16
 PROMPTS, QUICK_PROMPTS = 32, 10
 PROMPT_TOKENS, NEW_TOKENS = 32, 64
 ODDS_SHARE = 0.6  # of the progress
+FEWEST_ALIKE = 5  # samples; half to the power of five is less than 5 %
 
 KL = Pooled("kl_divergence", "tokens", "nats/token")
 AGREEMENT = Pooled("top1_agreement", "tokens")
@@ -51,7 +54,7 @@ def closeness(trial: Trial) -> Iterator[Result]:
             trial.notes.append(f"{name} against {baseline}: {mismatch}")
             continue
         context = min(contenders.record(each)["context"] for each in (baseline, name))
-        windows = _windows(trial, dense.tokenizer, context)
+        windows = _windows(trial, dense, context)
         found = token_closeness(
             dense.model, pruned.model, torch.from_numpy(np.stack(windows.ids)), part(share, 0, ODDS_SHARE)
         )
@@ -79,6 +82,11 @@ def texts(parted: np.ndarray, written: Sequence[Sequence[int]], told: dict, seed
     tokens = len(written[0])
     protocol = {"name": "greedy", "prompts": len(written), "new_tokens": tokens} | told
     middle = statistics.median(parted, seed)
+    if middle.interval is None and len(parted) > 1:
+        # All part at one place. With 95 % confidence more than half of all texts do, if there are five; where they
+        # part is known to a whole token.
+        near = (max(0.0, middle.value - 1), min(float(tokens), middle.value + 1))
+        middle = widened(middle.value, near if len(parted) >= FEWEST_ALIKE else (0.0, float(tokens)), len(parted))
     same = statistics.wilson(int((parted == tokens).sum()), len(parted))
     return [
         Measurement("tokens_until_parting", middle.value, "tokens", middle.interval, middle.stderr, middle.n, protocol),
@@ -86,14 +94,19 @@ def texts(parted: np.ndarray, written: Sequence[Sequence[int]], told: dict, seed
     ]
 
 
-def _windows(trial: Trial, tokenizer, context: int) -> Windows:
+def _windows(trial: Trial, dense: Loaded, context: int) -> Windows:
     length = trial.options.get("length")
     most = QUICK_WINDOWS if trial.quick else None
-    return protocols.find("gptq").cut(tokenizer, trial.text, Request(context, length, most=most))
+    bos = protocols.bos_of("gptq", trial.options.get("bos"), dense.model.config.get_text_config(), dense.tokenizer)
+    return protocols.find("gptq").cut(dense.tokenizer, trial.text, Request(context, length, most=most, bos=bos))
 
 
 def _within(measurement: Measurement, most: float | None) -> Measurement:
     if measurement.interval is None:
-        return measurement
+        if most is None or measurement.value not in (0.0, most) or measurement.n < 2:
+            return measurement
+        # All windows agree on every token, or none on any: they are what is independent.
+        share = statistics.wilson(measurement.value * measurement.n, measurement.n)
+        return replace(measurement, interval=share.interval, stderr=share.stderr)
     low, high = measurement.interval
     return replace(measurement, interval=(max(0.0, low), high if most is None else min(most, high)))

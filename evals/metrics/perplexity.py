@@ -47,10 +47,11 @@ def perplexity(trial: Trial) -> Iterator[Result]:
 
 
 def _windows(trial: Trial, respondent: Respondent):
-    protocol = protocols.find(trial.options.get("protocol") or protocols.DEFAULT)
+    name = trial.options.get("protocol") or protocols.DEFAULT
     length, stride = trial.options.get("length"), trial.options.get("stride")
-    request = Request(respondent.context, length, stride, QUICK_WINDOWS if trial.quick else None)
-    return protocol.cut(respondent.tokenizer, trial.text, request)
+    bos = protocols.bos_of(name, trial.options.get("bos"), respondent.config, respondent.tokenizer)
+    request = Request(respondent.context, length, stride, QUICK_WINDOWS if trial.quick else None, bos)
+    return protocols.find(name).cut(respondent.tokenizer, trial.text, request)
 
 
 def _score(precision: torch.dtype, respondent: Respondent, windows, progress: Progress) -> Scored:

@@ -11,15 +11,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from models.errors import RequestError
+from models.opening import needs_bos
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
     from evals.data import Text
     from evals.judging.text_figures import MeanOfTexts, Pooled
     from evals.windows import Windows
 
 DEFAULT = "gptq"
+AUTO = "auto"
+BOS = ("text", "window")  # where one may stand in the windows of a joined text
 _REGISTERED: dict[str, "Protocol"] = {}
 
 
@@ -27,31 +30,39 @@ _REGISTERED: dict[str, "Protocol"] = {}
 class Request:
     """What is asked of a protocol, in tokens: the model's `context`, the window `length` and the `stride`.
 
-    None is the protocol's own. `most` keeps about the first so many windows.
+    None is the protocol's own. `most` keeps about the first so many windows. `bos` says where a BOS stands: `text`, once
+    before the text where the tokenizer puts one there, or `window`, before every window.
     """
 
     context: int
     length: int | None = None
     stride: int | None = None
     most: int | None = None
+    bos: str = "text"
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """`cut` makes the windows; `figures` are what it tells of a model, `comparisons` of how two models differ."""
+    """`cut` makes the windows; `figures` are what it tells of a model, `comparisons` of how two models differ.
+
+    `bos` are the choices of where a BOS stands; none where the protocol itself says it.
+    """
 
     name: str
     cut: Callable[["PreTrainedTokenizerBase", "Text", Request], "Windows"]
     figures: Sequence["Pooled | MeanOfTexts"]
     comparisons: Sequence["Pooled | MeanOfTexts"]
+    bos: Sequence[str] = ()
 
 
-def protocol(figures: Sequence["Pooled | MeanOfTexts"], comparisons: Sequence["Pooled | MeanOfTexts"]) -> Callable:
+def protocol(
+    figures: Sequence["Pooled | MeanOfTexts"], comparisons: Sequence["Pooled | MeanOfTexts"], bos: Sequence[str] = ()
+) -> Callable:
     """Registers the decorated function as the protocol of its file."""
 
     def register(cut: Callable) -> Callable:
         name = _name(cut.__module__.rpartition(".")[2])
-        _REGISTERED[name] = Protocol(name, cut, tuple(figures), tuple(comparisons))
+        _REGISTERED[name] = Protocol(name, cut, tuple(figures), tuple(comparisons), tuple(bos))
         return cut
 
     return register
@@ -69,6 +80,30 @@ def find(name: str) -> Protocol:
         raise RequestError(f"Unknown perplexity protocol {name!r}: use one of {', '.join(names())}.")
     import_module(f"{__name__}.{name.replace('-', '_')}")
     return _REGISTERED[name]
+
+
+def check_bos(name: str, asked: str | None) -> None:
+    """RequestError for a choice of where BOS stands (`--bos`) that the protocol of that name does not have."""
+    choices = find(name).bos
+    if asked in (None, AUTO, *choices):
+        return
+    if not choices:
+        raise RequestError(f"The protocol {name} says itself where BOS stands: leave --bos out, or use gptq.")
+    raise RequestError(f"Unknown place of BOS {asked!r}: use {', '.join((AUTO, *choices))}.")
+
+
+def bos_of(name: str, asked: str | None, config: "PretrainedConfig", tokenizer: "PreTrainedTokenizerBase") -> str:
+    """Where BOS stands in the windows of a protocol: as `asked`, else what the model needs (see `models.opening`).
+
+    RequestError for a choice that there is not, or one that the tokenizer has no BOS for.
+    """
+    check_bos(name, asked)
+    has_bos = tokenizer.bos_token_id is not None
+    if asked == "window" and not has_bos:
+        raise RequestError("The tokenizer has no BOS to begin every window with: leave --bos out.")
+    if asked in (None, AUTO):
+        return "window" if "window" in find(name).bos and has_bos and needs_bos(config) else "text"
+    return asked
 
 
 def window_length(request: Request, own: int, least: int = 2) -> int:

@@ -12,7 +12,7 @@ from hypothesis import given
 from torch.nn import functional
 
 from evals.__main__ import build_parser
-from models.errors import EspalierError
+from models.errors import EspalierError, RequestError
 from pruning import PruningConfig, prune, saving
 from pruning.blockwise import Batch
 from pruning.cli import main
@@ -180,3 +180,23 @@ def test_measuring_on_the_calibration_text_is_noted(capsys, monkeypatch, tiny_fo
     assert len(notes["text"]) == 1 and notes["other"] == []
     found = re.search(r"overlaps what was measured \((\d+) %\)", notes["text"][0])
     assert out in notes["text"][0] and int(found[1]) > 80
+
+
+def look_ahead(model):
+    """Every token is told a little of all others, as an encoder's are."""
+    model.get_input_embeddings().register_forward_hook(lambda module, given, out: out + out.mean(1, keepdim=True))
+    return model
+
+
+@pytest.mark.parametrize("method", ["wanda", "obs"])
+def test_a_model_that_reads_later_tokens_is_not_calibrated(tiny_model, tiny_tokenizer, method):
+    model = look_ahead(tiny_model())
+    before = copy.deepcopy(model.state_dict())
+    with pytest.raises(RequestError, match="LlamaForCausalLM is no causal model: .* nothing was pruned"):
+        prune(model, tiny_tokenizer, config(method=method), calibration=TEXTS)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_weights_alone_need_no_causal_model(tiny_model, tiny_tokenizer):
+    report = prune(look_ahead(tiny_model()), tiny_tokenizer, config(method="magnitude"))
+    assert report.calibration is None and report.after.nonzero < report.before.nonzero

@@ -1,5 +1,6 @@
 """Calibration text: windows, sources, and what falls short."""
 
+import copy
 import gzip
 import json
 import sys
@@ -153,3 +154,37 @@ def test_a_hub_data_set_is_read_from_its_stream(tiny_model, tiny_tokenizer, monk
     assert used(tiny_model("llama"), tiny_tokenizer, calibration="owner/name@v1:en").windows == 4
     with pytest.raises(EspalierError, match="could not be fetched"):
         used(tiny_model("llama"), tiny_tokenizer, calibration="owner/other")
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma2"])
+@pytest.mark.parametrize("texts", [None, ["one tree", "two walls and a pear " * 40]])
+def test_every_window_begins_with_what_the_tokenizer_puts_before_a_text(tiny_model, tiny_tokenizer, family, texts):
+    windows = used(tiny_model(family), tiny_tokenizer, texts)
+    rows = [row.tolist() for batch in windows.batches for row in batch.ids]
+    assert len(rows) == 4 and all(len(row) == 16 and row[0] == 0 for row in rows)
+    assert rows[0][1] != 0  # not twice
+    assert windows.begin_with == (0,) and windows.as_dict()["begin_with"] == [0]
+    assert windows.tokens == 64
+
+
+def silent_tokenizer(tokenizer, bos="<|endoftext|>"):
+    """A copy that puts nothing before a text."""
+    from tokenizers.processors import ByteLevel
+
+    quiet = copy.deepcopy(tokenizer)
+    quiet.backend_tokenizer.post_processor = ByteLevel(trim_offsets=False)
+    quiet.bos_token = bos
+    assert quiet("a")["input_ids"] == tokenizer("a", add_special_tokens=False)["input_ids"]
+    return quiet
+
+
+def test_a_model_that_needs_bos_gets_it_though_the_tokenizer_adds_none(tiny_model, tiny_tokenizer):
+    quiet = silent_tokenizer(tiny_tokenizer)
+    assert used(tiny_model("gemma2"), quiet).begin_with == (0,)
+    assert used(tiny_model("llama"), quiet).begin_with == ()
+    assert used(tiny_model("gemma2"), silent_tokenizer(tiny_tokenizer, bos=None)).begin_with == ()
+
+
+def test_a_window_too_short_for_bos_and_text_has_none(tiny_model, tiny_tokenizer):
+    windows = used(tiny_model("llama"), tiny_tokenizer, sequence_length=2)
+    assert windows.begin_with == () and windows.tokens == 8
