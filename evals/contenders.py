@@ -12,7 +12,7 @@ from evals.asking.cache import Cache
 from evals.asking.fingerprint import fingerprint
 from evals.asking.respondent import Respondent
 from evals.cost.memory import Footprint, measure
-from models.adapters import note
+from evals.environment import processor
 from models.checking import check_folder, check_tokenizer, check_weights, load_config
 from models.errors import RequestError
 from models.loading import Loaded, load, load_tokenizer
@@ -100,11 +100,11 @@ class Contenders:
         return self._tokenizers[name]
 
     def identity(self, name: str) -> str:
-        """The fingerprint of a model as it runs here (see `evals.asking.fingerprint`)."""
+        """The fingerprint of a model as it runs on this processor (see `evals.asking.fingerprint`)."""
         if name not in self._fingerprints:
             source, dtype = self._sources[name], str(self._dtype).removeprefix("torch.")
             layout = f"{dtype}::{source.layout}" if source.layout else dtype
-            self._fingerprints[name] = fingerprint(source, layout, self._target.type)
+            self._fingerprints[name] = fingerprint(source, layout, processor(self._target))
         return self._fingerprints[name]
 
     def layouts(self) -> list[str]:
@@ -131,8 +131,8 @@ class Contenders:
         return [each for name in self.names for each in (name, *(f"{name}::{layout}" for layout in added[name]))]
 
     def notes(self) -> list[str]:
-        """What loading does to the models that a reader must know, such as an adapter that is merged."""
-        return list(dict.fromkeys(line for source in self._sources.values() if (line := note(source))))
+        """What loading did to the models so far that a reader must know, such as an adapter that was merged."""
+        return list(dict.fromkeys(line for told in self._descriptions.values() for line in told["notes"]))
 
     def footprint(self, name: str) -> Footprint:
         """A model's footprint, from its first loading."""

@@ -18,11 +18,12 @@ FILE_NAME = "unfinished.json"
 class Finished:
     """The finished metrics of the run in a folder; without a folder nothing is kept.
 
-    `settings` are all that the figures depend on (JSON types): what another run left there is not heeded.
+    `settings` are all that the figures depend on (JSON types): what another run left there is not heeded. `path` is the
+    file, None without a folder.
     """
 
     def __init__(self, out: Path | None, settings: dict):
-        self._path = out / FILE_NAME if out else None
+        self.path = out / FILE_NAME if out else None
         self._run = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
         self._metrics: dict[str, dict] = self._read()
 
@@ -36,19 +37,19 @@ class Finished:
     def keep(self, metric: str, results: list[Result], notes: list[str]) -> None:
         """Writes down a metric that is done."""
         self._metrics[metric] = {"results": [result.as_dict() for result in results], "notes": notes}
-        if self._path:
-            write_json(self._path, {"run": self._run, "metrics": self._metrics})
+        if self.path:
+            write_json(self.path, {"run": self._run, "metrics": self._metrics})
 
     def clear(self) -> None:
         """Removes the file: the run is whole."""
-        if self._path:
-            self._path.unlink(missing_ok=True)
+        if self.path:
+            self.path.unlink(missing_ok=True)
 
     def _read(self) -> dict:
-        if not self._path or not self._path.exists():
+        if not self.path or not self.path.exists():
             return {}
         try:
-            kept = read_json(self._path)
+            kept = read_json(self.path)
         except EspalierError:  # cut off by hand or by a broken disk: measure again
             return {}
         return kept["metrics"] if isinstance(kept, dict) and kept.get("run") == self._run else {}

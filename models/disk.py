@@ -22,8 +22,8 @@ REMEDIES = {
     errno.ENAMETOOLONG: "Choose a shorter name.",
     errno.EINVAL: "That disk takes no such name: choose another.",
     errno.EILSEQ: "That disk takes no such name: choose another.",
-    errno.ENOTDIR: "A part of the path is a file: choose another folder.",
-    errno.EEXIST: "A file or a broken link stands in its way: choose another folder, or remove that.",
+    errno.ENOTDIR: "{standing} is a file: choose another folder.",
+    errno.EEXIST: "{standing} is a file: choose another folder.",
     errno.EISDIR: "It is a folder: choose another name.",
     errno.ENOTEMPTY: "Something else has been put there: choose another folder.",
     errno.ENOENT: "The folder around it is gone: make it again, or choose another.",
@@ -72,7 +72,7 @@ def explain(error: BaseException, path: Path | str) -> str | None:
     number = _number(error, Path(path))
     if number is None:
         return None
-    number = number or _probe(Path(path).parent)
+    number = number or _probe(Path(path))
     return f"{os.strerror(number)}. {remedy(number, path)}" if number else f"The disk took only a part of it. {FULL}"
 
 
@@ -88,8 +88,10 @@ def full(error: BaseException) -> WriteFailed | None:
 def remedy(number: int, path: Path | str) -> str:
     """What a person can do where the system answered with the error `number` (of `errno`) about `path`."""
     place = Path(os.path.abspath(path))
-    standing = next((each for each in (place, *place.parents) if os.path.isdir(each)), place)
-    return REMEDIES.get(number, OTHERWISE).format(folder=standing)
+    around = (place, *place.parents)
+    standing = next((each for each in around if os.path.lexists(each)), place)
+    folder = next((each for each in around if os.path.isdir(each)), place)
+    return REMEDIES.get(number, OTHERWISE).format(standing=standing, folder=folder)
 
 
 @contextmanager
@@ -133,10 +135,12 @@ def _is_about(name: object, path: Path | None) -> bool:
     return file.is_relative_to(place.parent) or place.is_relative_to(file)
 
 
-def _probe(folder: Path) -> int | None:
-    """The system's number for what is wrong with writing in a folder; None if a MiB can be written."""
+def _probe(path: Path) -> int | None:
+    """The system's number for what is wrong with writing `path`; None if it may be, and a MiB can beside it."""
+    if path.is_file() and not os.access(path, os.W_OK):
+        return errno.EACCES
     try:
-        with tempfile.NamedTemporaryFile(dir=folder, suffix=".tmp-file") as file:
+        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp-file") as file:
             file.write(bytes(PROBE_BYTES))
             file.flush()
             os.fsync(file.fileno())

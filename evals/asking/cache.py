@@ -12,10 +12,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from models.disk import explain
 from models.errors import EspalierError, RequestError
 
 FILE_NAME = "answers.sqlite"
 PATIENCE = 60  # seconds that a writer waits for another
+TRIAL = b"trial"  # no key: those are of 32 bytes
 KEYS_AT_ONCE = 500  # SQLite's oldest limit on variables is 999
 
 
@@ -41,6 +43,10 @@ class Cache:
     def __init__(self, path: Path | str):
         self.path = Path(path)
         self.found = self.missed = 0
+        if self.path.is_dir():
+            raise RequestError(
+                f"{self.path} is a folder: name a file for the cache of answers, or do without by --cache none."
+            )
         with self._explained(RequestError):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._connection = sqlite3.connect(self.path, timeout=PATIENCE, isolation_level=None)
@@ -49,6 +55,7 @@ class Cache:
             self._connection.execute(
                 "CREATE TABLE IF NOT EXISTS answers (key BLOB PRIMARY KEY, answer BLOB) WITHOUT ROWID"
             )
+            self._try()
 
     def find(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
         """The answers that are there, by key."""
@@ -78,12 +85,24 @@ class Cache:
         """Closes the file."""
         self._connection.close()
 
+    def _try(self) -> None:
+        """Writes an answer and takes it away again: a disk that takes none refuses it before any work."""
+        self._connection.execute("BEGIN IMMEDIATE")
+        self._connection.execute("INSERT OR REPLACE INTO answers VALUES (?, ?)", (TRIAL, TRIAL))
+        self._connection.execute("COMMIT")
+        self._connection.execute("DELETE FROM answers WHERE key = ?", (TRIAL,))
+
     @contextmanager
     def _explained(self, kind: type[EspalierError]):
         try:
             yield
         except (sqlite3.Error, OSError) as error:
+            told = "Another process holds it." if "locked" in str(error) else explain(error, self.path)
             raise kind(
-                f"The cache of answers {self.path} cannot be used ({error}): free its disk, delete it if it is damaged, "
-                "choose another by --cache FILE, or do without by --cache none."
+                f"The cache of answers {self.path} cannot be used: {told or _damaged(error)} Or choose another file by "
+                "--cache FILE, or do without by --cache none."
             ) from error
+
+
+def _damaged(error: Exception) -> str:
+    return f"{str(error).capitalize()}. Remove it: the answers in it are computed again."

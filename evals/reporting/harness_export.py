@@ -6,6 +6,7 @@ keys of lm_eval/result_schema.py (`EvalResults`, `SampleResult`) and ours beside
 ours. `schema.json` describes both files.
 """
 
+import hashlib
 import json
 import re
 import subprocess
@@ -20,6 +21,7 @@ from evals.samples import Sample
 from models.files import write_json, write_text
 
 TASK_VERSION = 1.0
+LONGEST = 160  # bytes of a name, to which come a date and what a file is called while it is written; disks take 255
 ROOT = Path(__file__).parents[2]
 LOWER_IS_BETTER = re.compile(
     r"(\w*perplexity|bits_per_byte|nll|brier|ece|seq_rep_\w+|repetition_rate|wer|flip_rate|kl\w*)(\[.*\])?"
@@ -54,10 +56,15 @@ def export(out: Path | str, document: dict, samples: Samples) -> dict:
     for place, lines in rows.items():
         for number, line in enumerate(lines, 1):
             check(line, HARNESS_SAMPLE, f"{out / place}, line {number}")
-    for place, lines in rows.items():
-        write_text(out / place, "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in lines))
-    for place, content in results.items():
-        write_json(out / place, content)
+    try:
+        for place, lines in rows.items():
+            write_text(out / place, "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in lines))
+        for place, content in results.items():
+            write_json(out / place, content)
+    except BaseException:
+        for place in (*rows, *results):  # all or none: another attempt gives them another date
+            (out / place).unlink(missing_ok=True)
+        raise
     entries = [entry | _samples_of(entry, places) for entry in document["results"]]
     return document | {"results": entries, "harness": [path.as_posix() for path in (*results, *rows)]}
 
@@ -117,8 +124,11 @@ def harness_results(document: dict, model: str, task_hashes: Mapping[str, str]) 
 
 
 def sanitized(model: str) -> str:
-    """The model's name as the harness names its folder."""
+    """The model's name as the harness names its folder; of a long one the end, after a digest of the whole."""
     name = re.sub(r"[\"<>:/|\\?*\[\]]+", "__", model)
+    if len(name.encode("utf-8", "surrogatepass")) > LONGEST:
+        end = name[-LONGEST // 4 :]  # a character takes up to 4 bytes
+        name = f"{hashlib.sha256(model.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}__{end}"
     return name if name.strip(".") else "__"  # `.` and `..` are other folders
 
 

@@ -9,7 +9,7 @@ from evals.reporting.headings import title
 from evals.reporting.merge import find_sources, merge
 from evals.reporting.plotting import Drawn, draw_all, require_matplotlib
 from evals.reporting.table import markdown
-from models.errors import RequestError
+from models.destination import try_files
 from models.files import write_text
 
 PLOTS = "plots"
@@ -31,8 +31,8 @@ def write_report(folders: Iterable[Path | str], out: Path | str, groups: Sequenc
     Raises RequestError, with nothing written, for files that are missing, broken, or of different protocols.
     """
     out = Path(out)
-    if out.is_file():
-        raise RequestError(f"{out} is a file: choose a folder for the report. Nothing was done.")
+    for folder in (out, out / PLOTS):
+        try_files(folder)
     require_matplotlib()
     document = merge(find_sources(folders), groups)
     drawn = draw_all(document, out / PLOTS)

@@ -15,8 +15,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from models.disk import full
 from models.errors import EspalierError, first_line
 from models.progress import Progress, part
+from models.reading import unopened
 
 OFTEN = 0.2  # seconds between two lines of progress
 PRUNING = 0.5  # of the progress
@@ -27,6 +29,7 @@ def measure(request: dict, progress: Progress) -> None:
 
     The request has `model`, its `fingerprint`, `name` (what the pruned model is called), `pruning` (the fields of
     PruningConfig; None to measure the dense model alone), `check` (whether the saved model is read in a fresh process),
+    `identity` (what its pruning.json says that it depends on),
     `evaluation` (arguments of `evaluate_models`) and `out`, the folder of the results. A pruned model of that name that
     a killed process left here is taken.
 
@@ -52,17 +55,21 @@ def measure(request: dict, progress: Progress) -> None:
 
 
 def _prune(request: dict, progress: Progress) -> None:
-    from models.loading import load
     from models.policy import choose_device
     from pruning import PruningConfig, pipeline
+    from pruning.dense import load_dense
     from pruning.saving import save_pruned
 
     evaluation = request["evaluation"]
     config = PruningConfig(**request["pruning"])
-    model, tokenizer, description = load(request["model"], evaluation["device"], evaluation["dtype"])
+    loaded, computed = load_dense(request["model"], evaluation["device"], evaluation["dtype"])
+    model, tokenizer, description = loaded
     device = choose_device(evaluation["device"])
-    report = pipeline.prune(model, tokenizer, config, progress=progress, undoable=False, device=device)
-    save_pruned(model, tokenizer, report, request["name"], dense=description, check=request["check"])
+    report = pipeline.prune(
+        model, tokenizer, config, progress=progress, undoable=False, device=device, computed=computed
+    )
+    name, identity = request["name"], request["identity"]
+    save_pruned(model, tokenizer, report, name, dense=description, check=request["check"], identity=identity)
     del model
     gc.collect()
 
@@ -78,6 +85,8 @@ def explained(work: Callable[[], None]) -> str | None:
     except Exception as error:
         if out_of_memory(error):
             return "Out of memory: use fewer --workers, a smaller model, fewer --samples or --dtype bfloat16."
+        if told := full(error) or unopened(error):
+            return str(told)
         return f"{type(error).__name__}: {first_line(error)}"
 
 

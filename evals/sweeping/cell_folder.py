@@ -8,10 +8,12 @@ from evals import finished
 from evals.results import FILE_NAME, read_results
 from models.errors import EspalierError, RequestError
 from models.files import TEMPORARY, read_json, write_json
-from pruning.identity import differences
+from pruning.identity import check_finished, differences
+from pruning.record import finished_record
 
 SETTINGS = "cell.json"
 WORKSPACE = "work"
+MADE_OF = ("model", "model_and_libraries", "pruning", "calibration", "machine")  # what of them a pruned model depends on
 GONE_ON_WITH = {SETTINGS, WORKSPACE, finished.FILE_NAME}
 
 
@@ -29,8 +31,11 @@ class CellFolder:
     def check(self, settings: dict) -> bool:
         """Whether the cell is finished as these settings would make it; nothing is written.
 
-        RequestError if the folder holds the results of other settings, naming the differences, or something else.
+        RequestError if the folder holds the results of other settings, naming the differences, or something else, or if
+        the model that is kept is one of other settings.
         """
+        if self.kept is not None and os.path.lexists(self.kept):
+            check_finished(self.kept, finished_record(self.kept) or {}, made_of(settings))
         known = self._settings()
         if known is None and any(not path.match(TEMPORARY) for path in self._content()):
             raise RequestError(f"{self.path} is no cell of a sweep: choose another folder, or remove it.")
@@ -82,6 +87,11 @@ class CellFolder:
             return read_json(self.path / SETTINGS)
         except EspalierError:
             return None
+
+
+def made_of(settings: dict) -> dict:
+    """The identity of the pruned model of a cell with these settings, as its `pruning.json` has it."""
+    return {name: settings[name] for name in MADE_OF} | {"packed": None}
 
 
 def _remove(path: Path) -> None:

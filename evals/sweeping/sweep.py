@@ -21,8 +21,9 @@ from evals.sweeping import engines
 from evals.sweeping.board import Board
 from evals.sweeping.cell_run import CellRun
 from evals.sweeping.sweep_plan import CELLS, FILE_NAME, MODELS, Plan, Request, make_plan, refuse_disturbed
+from models.disk import WriteFailed, explained
 from models.errors import EspalierError, RequestError
-from models.files import write_json
+from models.files import real_path, write_json
 
 SCHEMA_VERSION = 1
 
@@ -67,18 +68,27 @@ def sweep(
                 run.run()
             except BaseException as error:
                 run.cancel()
-                if not isinstance(error, KeyboardInterrupt):
+                if not isinstance(error, KeyboardInterrupt | WriteFailed):
                     raise
+                reason = "Interrupted:" if isinstance(error, KeyboardInterrupt) else str(error)
                 raise EspalierError(
-                    f"Interrupted: {run.done} of {len(plan.planned)} cells are whole, of the others nothing is left; "
+                    f"{reason} {run.done} of {len(plan.planned)} cells are whole, of the others nothing is left; "
                     "the same command with --resume goes on."
-                ) from None
+                ) from error
     document = _document(request, plan, run, engine, command)
     check(document, SWEEP, FILE_NAME)
-    write_json(request.out / FILE_NAME, document)
+    try:
+        return _written(request.out, document, plan, run)
+    except WriteFailed as error:
+        raise EspalierError(f"{error} The cells are kept: the same command with --resume goes on.") from error
+
+
+def _written(out: Path, document: dict, plan: Plan, run: CellRun) -> Swept:
+    """Writes sweep.json and the report of the cells that are whole."""
+    write_json(out / FILE_NAME, document)
     whole = [planned.folder.path for planned in plan.planned if run.standings[planned.cell.name].state == "done"]
     try:
-        return Swept(document, write_report(whole, request.out) if whole else None)
+        return Swept(document, write_report(whole, out) if whole else None)
     except RequestError as error:  # times of several machines, for one
         raise EspalierError(
             f"The cells are done and {FILE_NAME} is written, but they make no report: {error}"
@@ -89,7 +99,8 @@ def sweep(
 def _own_folder(out: Path) -> Iterator[None]:
     """The sweep's folder, for this process alone; what is empty of it goes if the sweep fails."""
     was_there = out.exists()
-    out.mkdir(parents=True, exist_ok=True)
+    with explained(out):
+        real_path(out).mkdir(parents=True, exist_ok=True)
     lock = os.open(out, os.O_RDONLY)
     try:
         _lock(lock, out)

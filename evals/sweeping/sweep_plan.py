@@ -147,8 +147,9 @@ def _calibration(inputs: Inputs, calibration: str) -> str:
 
 def _check_folder(out: Path, resume: bool, cells: Sequence[Cell]) -> None:
     measures.refuse_taken(out)
-    longest = max((cell.name for cell in cells), key=lambda name: len(os.fsencode(name)))
-    try_files(out / CELLS / longest / WORKSPACE, longest)  # where the model is made
+    new = [cell.name for cell in cells if not (out / CELLS / cell.name).exists()]
+    if longest := max(new, key=lambda name: len(os.fsencode(name)), default=None):
+        try_files(out / CELLS / longest / WORKSPACE, longest)  # where the model is made
     begun = (out / CELLS).is_dir() and any((out / CELLS).iterdir())
     if not resume and (begun or (out / FILE_NAME).exists()):
         raise RequestError(

@@ -14,7 +14,7 @@ from evals.sweeping.sweep_plan import Request
 
 # Stands in for `evals.sweeping.cell`: what it does is told by its sparsity. It writes its name and its process to a log.
 STAND_IN = """
-import json, os, signal, subprocess, sys
+import json, os, shutil, signal, subprocess, sys
 request = json.loads(sys.stdin.readline())
 template, log, meeting = sys.argv[1:]
 os.chdir(request["workspace"])
@@ -42,6 +42,8 @@ if sparsity == 0.55:
 if request["pruning"]:
     os.mkdir(name)
     open(f"{name}/config.json", "w").write("{}")
+    open(f"{name}/pruning.json", "w").write(json.dumps({"identity": request["identity"]}))
+    shutil.copyfile(f"{request['model']}/model.safetensors", f"{name}/model.safetensors")
 document = json.loads(open(template).read().replace("DENSE", request["model"]).replace("PRUNED", name))
 if not request["pruning"]:
     document["models"] = document["models"][:1]
