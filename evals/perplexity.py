@@ -43,8 +43,8 @@ def perplexity(
 ) -> list[Measurement]:
     """The figures of a protocol, bits per byte among them, each with its 95 % interval.
 
-    `length` is the window L in tokens and `stride` that of `hf-stride`; None is the protocol's own. `bos` is where a BOS
-    stands: `text`, `window`, or None for what the model needs. Raises RequestError for an unknown protocol, an
+    `length` is the window L in tokens and `stride` that of `hf-stride`; None is the protocol's own. `bos` is where a
+    BOS stands: `text`, `window`, or None for what the model needs. Raises RequestError for an unknown protocol, an
     impossible length or a model that is not causal, EspalierError if the model breaks down.
     """
     return summarise(score(loaded, text, protocol, length, progress=progress, stride=stride, bos=bos))

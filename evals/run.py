@@ -48,7 +48,8 @@ def evaluate_models(
     files of `evals.task`, whose data lies below `source`, each cut to `limit` rows; `columns` names the fields of a
     table among them. Without `metrics` those of the tasks are taken, or the default ones. `quick` takes fewer samples;
     `seed` is that of the bootstrap. Answers are kept in the `cache`: a file, `default`, or None. `options` are
-    `protocol`, `length`, `stride` and `bos` of the perplexity, and `layouts`: whether sparse models are also timed packed.
+    `protocol`, `length`, `stride` and `bos` of the perplexity, and `layouts`: whether sparse models are also timed
+    packed.
 
     With `out`, results.json, report.md, and the files of lm-evaluation-harness with all samples are written there at
     the end; a folder that holds results is refused at the beginning, and one of a run that was cut off is gone on with.

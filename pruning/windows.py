@@ -72,8 +72,8 @@ def calibration_windows(
     """The windows that `config` asks for, from `texts` or from the source it names.
 
     Documents are joined into one stream with the end-of-text token between them. Every window begins with what the
-    tokenizer puts before a text, often a BOS (see `models.opening`), which counts among its tokens. Raises RequestError if the source
-    is not there or holds no text, or if the sequence length is beyond the model's context.
+    tokenizer puts before a text, often a BOS (see `models.opening`), which counts among its tokens. Raises RequestError
+    if the source is not there or holds no text, or if the sequence length is beyond the model's context.
     """
     length = window_length(model, config.sequence_length)
     if texts is None:

@@ -1,4 +1,4 @@
-"""The forward pass of all scoring: refused for a model that is not causal, and plainer where a family refuses options."""
+"""The forward pass of all scoring: for causal models alone, and plainer where a family refuses options."""
 
 import inspect
 from typing import TYPE_CHECKING

@@ -30,8 +30,8 @@ _REGISTERED: dict[str, "Protocol"] = {}
 class Request:
     """What is asked of a protocol, in tokens: the model's `context`, the window `length` and the `stride`.
 
-    None is the protocol's own. `most` keeps about the first so many windows. `bos` says where a BOS stands: `text`, once
-    before the text where the tokenizer puts one there, or `window`, before every window.
+    None is the protocol's own. `most` keeps about the first so many windows. `bos` says where a BOS stands: `text`,
+    once before the text where the tokenizer puts one there, or `window`, before every window.
     """
 
     context: int

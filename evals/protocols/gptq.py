@@ -19,8 +19,10 @@ def gptq(tokenizer: PreTrainedTokenizerBase, text: Text, request: Request) -> Wi
     L-1 tokens of each are scored (GPTQ's `datautils.py` and `llama.py`, Wanda's `eval_ppl_wikitext`).
 
     With `--bos window`, and by itself for a model that gives nonsense without BOS (Gemma), every window is BOS and L-1
-    tokens of the text, all of them scored; the protocol then says so (`bos_policy`), and such a perplexity is comparable
-    with none of the other kind. A text shorter than L makes one window of its own length, which the protocol then says (`shortened_from`).
+    tokens of the text, all of them scored; the protocol then says so (`bos_policy`), and such a perplexity is
+    comparable with none of the other kind.
+
+    A text shorter than L makes one window of its own length, which the protocol then says (`shortened_from`).
     """
     refuse_stride(request, "gptq")
     wanted = window_length(request, min(request.context, LONGEST))

@@ -18,8 +18,9 @@ def hf_stride(tokenizer: PreTrainedTokenizerBase, text: Text, request: Request) 
     The text is encoded once with the tokenizer's default special tokens. Every token but the first is scored exactly
     once, and all weigh the same (transformers' documentation, "Perplexity of fixed-length models", whose code weighs
     each overlapping window by one token less than it scores: at most 1/S). With S = L the windows are disjoint, and the
-    first token of each is not scored, as there. With `--bos window`, and by itself for a model that gives nonsense without
-    BOS (Gemma), every window is BOS and L-1 tokens of the text, and its first token is scored, too. L is min(context, 2048) and S is 512, or half of L if that is less.
+    first token of each is not scored, as there. With `--bos window`, and by itself for a model that gives nonsense
+    without BOS (Gemma), every window is BOS and L-1 tokens of the text, and its first token is scored, too. L is
+    min(context, 2048) and S is 512, or half of L if that is less.
     """
     length = window_length(request, min(request.context, LONGEST))
     stride = min(STRIDE, max(1, length // 2)) if request.stride is None else request.stride

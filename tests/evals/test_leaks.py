@@ -1,4 +1,4 @@
-"""A model that reads later tokens is scored by nothing: every way in refuses it in one line, before any work is lost."""
+"""A model that reads later tokens is scored by nothing: every way in refuses it in one line."""
 
 import json
 

@@ -28,7 +28,8 @@ DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 
 def made(family, dtype=torch.float32, **options):
     torch.manual_seed(0)
-    return AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **options), dtype=torch.float32).eval().to(dtype)
+    config = AutoConfig.for_model(family, **options)
+    return AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval().to(dtype)
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
