@@ -90,3 +90,19 @@ def test_a_twin_that_was_pruned_elsewhere_tells_how_it_is_stored(sides, format, 
     model = sides[1].loaded.model if format is None else in_layout(sides[1].loaded.model, format)
     twin = Twin("beside", "dense", None, sides[1].loaded._replace(model=model), None)
     assert layout_of(twin) == layout and layout_of(None) == "plain"
+
+
+def test_a_race_of_one_run_claims_nothing(sides):
+    from ui.race import verdict
+
+    result = race([(side.name, side.loaded.model, side.loaded.tokenizer) for side in sides], "A tree", 2, 1)
+    for language in ("en", "zh"):
+        said = verdict(result, Words(language))
+        assert result.lane("pruned").speedups["decode_speedup"].interval is None
+        assert "95" not in said and said == Words(language)("race_no_spread", ratio=said_ratio(result))
+
+
+def said_ratio(result):
+    from ui.html import number
+
+    return number(result.lane("pruned").speedups["decode_speedup"].value)

@@ -11,6 +11,7 @@ from models.errors import RequestError
 from models.sampling import Sampling
 from ui import endpoints
 from ui.choosing import settings_of
+from ui.complaints import require_text
 from ui.sampling import sampling_of
 from ui.texts import Words
 from ui.values import arguments, real, text, whole
@@ -135,3 +136,19 @@ def test_no_sampling_has_a_seed_that_no_generator_takes(seed):
 def test_answers_are_json(called):
     for name, values in VALID.items():
         json.dumps(called(name, **values), allow_nan=False)
+
+
+@pytest.mark.parametrize("given", ["half \ud83d", "nul \0"])
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_the_page_takes_no_half_of_a_character(given, language):
+    words = Words(language)
+    with pytest.raises(gr.Error) as caught:
+        require_text(given, "need_prompt", words)
+    assert caught.value.message == words("half_characters")
+    require_text("whole \U0001f600", "need_prompt", words)
+
+
+@pytest.mark.parametrize("name", ["generate", "classify", "answer"])
+def test_nul_is_told_by_the_name_of_its_parameter(called, name):
+    parameter = next(iter(VALID[name]))
+    assert complaint(called, name, **VALID[name] | {parameter: "nul \0"}).startswith(f"The {parameter} holds a NUL")
