@@ -23,3 +23,12 @@ class Cancelled(EspalierError):
 def first_line(error: BaseException, length: int = 300) -> str:
     """What another library's error says, in one line: its first, or its type if it says nothing."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:length]
+
+
+def reason(error: BaseException) -> str:
+    """Why something ended, as a sentence, for a line that goes on with what is kept of it."""
+    if isinstance(error, EspalierError):
+        return str(error)
+    if isinstance(error, KeyboardInterrupt):
+        return "Interrupted."
+    return f"{type(error).__name__}: {first_line(error)} (run again with --debug for the traceback)."

@@ -18,10 +18,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from models.destination import try_folder
+from models.differences import differences
 from models.errors import EspalierError, RequestError
 from models.files import TEMPORARY, clear_leftovers, new_file, read_json, real_path, write_json
 from pruning.blockwise import Batch
-from pruning.identity import differences
 from pruning.plan import Plan, ProjectionPlan
 from pruning.roles import Projection
 from pruning.windows import Windows

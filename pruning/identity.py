@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from models.differences import differences
 from models.errors import RequestError
 from models.weights import tensor_headers
 from pruning import registry
@@ -24,11 +25,17 @@ PACKING = "packing.json"
 
 
 def identity(
-    config: PruningConfig, plan: Plan | None, dense: Description, device: torch.device, calibration: str | None
+    config: PruningConfig,
+    plan: Plan | None,
+    dense: Description,
+    device: torch.device,
+    calibration: str | None,
+    computed: torch.dtype | None = None,
 ) -> dict:
     """All that the pruned weights depend on, as JSON types.
 
-    `plan` is one that the run was given; `calibration` is the text's own identity (see `calibration_identity`).
+    `plan` is one that the run was given; `calibration` is the text's own identity (see `calibration_identity`);
+    `computed` the dtype that is computed in where it is not the dense model's.
     """
     import torch
 
@@ -40,6 +47,7 @@ def identity(
         "machine": {
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
             "threads": torch.get_num_threads(),
+            **({"computed": str(computed).removeprefix("torch.")} if computed else {}),
         },
         "versions": library_versions(),
     }
@@ -65,16 +73,6 @@ def calibration_identity(config: PruningConfig, plan: Plan | None = None) -> str
     return found if reads else None
 
 
-def differences(before: dict, now: dict) -> str:
-    """In which entries two nested records differ, in words; empty if in none."""
-    before, now = _flat(before), _flat(now)
-    return ", ".join(
-        f"{name} was {before.get(name)} and is {now.get(name)}"
-        for name in before | now
-        if before.get(name) != now.get(name)
-    )
-
-
 def check_finished(out: Path | str, record: dict, asked: dict) -> None:
     """RequestError unless the finished folder `out` is whole, and its `record` has the identity that is `asked` for."""
     known = record.get("identity") if isinstance(record, dict) else None
@@ -91,10 +89,3 @@ def check_finished(out: Path | str, record: dict, asked: dict) -> None:
         list(tensor_headers(Path(out), str(out)))
     except RequestError as error:
         raise RequestError(f"{out} was finished and has been damaged since ({error}): remove it.") from error
-
-
-def _flat(record: dict, prefix: str = "") -> dict:
-    flat = {}
-    for name, value in record.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
-    return flat

@@ -7,14 +7,16 @@ from functools import partial
 
 import torch
 
-from models import Loaded, load
-from models.errors import EspalierError, RequestError, first_line
+from models import Loaded
+from models.errors import EspalierError, RequestError, reason
 from models.files import read_json
-from models.policy import choose_device, choose_dtype
+from models.policy import choose_device
+from models.precision import computing_in
 from models.progress import Progress, part, terminal_bar
 from pruning import display, pipeline
 from pruning.checkpoint import Checkpoint, refuse_begun, try_out
 from pruning.config import PruningConfig
+from pruning.dense import load_dense
 from pruning.depth import Depth
 from pruning.forecast import forecast
 from pruning.identity import calibration_identity, check_finished, identity, reads_text
@@ -36,16 +38,16 @@ def run(options: argparse.Namespace) -> None:
     format = _format(options)
     text = calibration_identity(config, plan)
     record = _check_out(options)
-    loaded, device = _load(options)
-    made_of = identity(config, plan, loaded.description, device, text)
+    loaded, device, computed = _load(options)
+    made_of = identity(config, plan, loaded.description, device, text, computed)
     whole = made_of | {"packed": None if format is None else str(format)}
     if record is not None:
         check_finished(options.out, record, whole)
         _finished(options, record)
     elif options.dry_run:
-        _look(options, config, plan, loaded, device, made_of)
+        _look(options, config, plan, loaded, device, computed, made_of)
     else:
-        _go(options, config, plan, loaded, device, made_of, whole)
+        _go(options, config, plan, loaded, device, computed, made_of, whole)
 
 
 def _check_out(options: argparse.Namespace) -> dict | None:
@@ -68,28 +70,21 @@ def _go(
     plan: Plan | None,
     loaded: Loaded,
     device: torch.device,
+    computed: torch.dtype | None,
     made_of: dict,
     whole: dict,
 ) -> None:
     """Prunes and saves. What fails after something was done says where that is kept."""
     checkpoint = Checkpoint(options.out, made_of)
     try:
-        _prune(options, config, plan, loaded, device, checkpoint, whole)
+        _prune(options, config, plan, loaded, device, computed, checkpoint, whole)
     except (KeyboardInterrupt, Exception) as error:
         if not checkpoint.discard_unless_useful():
             raise
         raise EspalierError(
-            f"{_reason(error)} What is done is kept in {checkpoint.folder}: --resume goes on with it."
+            f"{reason(error)} What is done is kept in {checkpoint.folder}: --resume goes on with it."
         ) from error
     checkpoint.close()
-
-
-def _reason(error: BaseException) -> str:
-    if isinstance(error, EspalierError):
-        return str(error)
-    if isinstance(error, KeyboardInterrupt):
-        return "Interrupted."
-    return f"{type(error).__name__}: {first_line(error)} (run again with --debug for the traceback)."
 
 
 def _request(options: argparse.Namespace) -> tuple[PruningConfig, Plan | None]:
@@ -108,15 +103,13 @@ def _format(options: argparse.Namespace) -> Format | None:
     return None if options.pack is None else Format.parse(options.pack)
 
 
-def _load(options: argparse.Namespace) -> tuple[Loaded, torch.device]:
-    """The model, and where its blocks are computed."""
+def _load(options: argparse.Namespace) -> tuple[Loaded, torch.device, torch.dtype | None]:
+    """The model, where its blocks are computed, and in which dtype (None: in the model's)."""
     device = choose_device(options.device)
-    if not options.offload:
-        return load(options.model, options.device, options.dtype), device
-    if device.type == "cpu":
+    if options.offload and device.type == "cpu":
         raise RequestError("--offload has one block at a time on the GPU: there is none here, so leave it away.")
-    dtype = str(choose_dtype(device, options.dtype)).removeprefix("torch.")
-    return load(options.model, "cpu", dtype), device
+    loaded, computed = load_dense(options.model, options.device, options.dtype, "cpu" if options.offload else None)
+    return loaded, device, computed
 
 
 def _look(
@@ -125,6 +118,7 @@ def _look(
     plan: Plan | None,
     loaded: Loaded,
     device: torch.device,
+    computed: torch.dtype | None,
     made_of: dict,
 ) -> None:
     """`--dry-run`: the plan and a forecast, and every refusal that the run itself would come to."""
@@ -134,13 +128,14 @@ def _look(
         Checkpoint(options.out, made_of)
     # Text that the model writes itself takes long, and can be neither missing nor damaged.
     if reads_text(config, plan) and config.calibration != "self":
-        pipeline.try_text(model, tokenizer, config, progress=bar, device=device)
+        pipeline.try_text(model, tokenizer, config, progress=bar, device=device, computed=computed)
     if plan is None:
-        plan = pipeline.preview(model, tokenizer, config, progress=bar, device=device)
+        plan = pipeline.preview(model, tokenizer, config, progress=bar, device=device, computed=computed)
     check_fit(plan, find_anatomy(model))
     if plan.blocks:
         Depth(model, plan.blocks.count).changes(plan.blocks.kept)
-    expected = forecast(model, config, plan, options.activations, device)
+    with computing_in(model, computed):
+        expected = forecast(model, config, plan, options.activations, device)
     bar(1.0, "Planned")
     if options.json:
         dense = {"id": description.id, "revision": description.revision}
@@ -156,6 +151,7 @@ def _prune(
     plan: Plan | None,
     loaded: Loaded,
     device: torch.device,
+    computed: torch.dtype | None,
     checkpoint: Checkpoint,
     whole: dict,
 ) -> None:
@@ -170,6 +166,7 @@ def _prune(
         checkpoint=checkpoint,
         activations=checkpoint.folder if options.activations == "disk" else None,
         device=device,
+        computed=computed,
     )
     format = _format(options)
     if format is not None:

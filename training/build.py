@@ -18,9 +18,14 @@ from pathlib import Path
 import numpy as np
 from transformers import AutoTokenizer
 
+from models.destination import try_folder
+from models.differences import differences
+from models.disk import explained
 from models.errors import RequestError
-from models.files import TEMPORARY, new_folder, read_json, refuse_existing, sha256, write_json
+from models.files import TEMPORARY, new_folder, real_path, sha256, write_json
 from models.progress import Progress, part
+from models.reading import parse_object
+from training.checkpoint import kept
 from training.contamination import HeldOutTexts
 from training.corpus import SCHEMA
 from training.documents import Broken
@@ -72,17 +77,28 @@ def build_corpus(
     Goes on from `out`.partial if the same build was killed. Raises RequestError if a source is missing or unreadable,
     `out` is taken, nothing is left to train on, or the unfinished build is another one.
     """
-    refuse_existing(out)
+    try_folder(out)
     if workers < 1:
         raise RequestError(f"The build needs at least one worker, not {workers}.")
     if find_spec("datasketch") is None:
         raise RequestError("Finding duplicates needs datasketch: pip install -r requirements-training.txt")
     identity = _identity(root, recipe)
-    partial = out.with_name(f"{out.name}.partial")
-    if partial.exists() and read_json(partial / "build.json") != identity:
+    place = real_path(out)
+    partial = place.with_name(f"{place.name}.partial")
+    if not partial.exists():
+        try_folder(partial)
+    if partial.exists() and (others := differences(parse_object(partial / "build.json", "remove it"), identity)):
         raise RequestError(
-            f"{partial} is the unfinished build of other sources or options: remove it, or use the same."
+            f"{partial} is the unfinished build of other sources or options ({others}): remove it, or use the same."
         )
+    with kept(partial):
+        return _built(root, place, partial, recipe, identity, workers, progress)
+
+
+def _built(
+    root: Path, out: Path, partial: Path, recipe: Recipe, identity: dict, workers: int, progress: Progress | None
+) -> dict:
+    """Builds in `partial`, or goes on there, gives the corpus the name `out`, and returns its manifest."""
     present = tuple(test for test in recipe.test_sets if (Path(root) / test.path).exists())
     if not partial.exists():
         with new_folder(partial) as folder:
@@ -101,9 +117,10 @@ def build_corpus(
         test_texts = HeldOutTexts.load(partial / "test_texts")
         manifest = _manifest(identity, tokenizer, shards, store, report, test_texts, present)
     write_json(partial / "corpus" / "manifest.json", manifest)
-    if out.exists():
-        out.rmdir()
-    (partial / "corpus").replace(out)
+    with explained(out):
+        if out.exists():
+            out.rmdir()
+        (partial / "corpus").replace(out)
     shutil.rmtree(partial)
     return manifest
 
@@ -120,6 +137,7 @@ def _identity(root: Path, recipe: Recipe) -> dict:
     for source in recipe.sources:
         file = source.file(root)
         facts = {"bytes": file.stat().st_size, "sha256": sha256(file)}
+        facts |= {"fields": list(fields)} if (fields := source.fields) else {}
         sources.append({"name": source.name, "file": source.label, "licence": source.licence} | facts)
     files = {test.name: Path(root) / test.path for test in recipe.test_sets}
     return {

@@ -10,17 +10,19 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel
 
-from models.files import refuse_existing
+from models.destination import try_folder
 from models.loading import load_network
 from models.progress import Progress
 from models.reading import parse_object
 from models.source import locate
+from training.checkpoint import kept
 from training.corpus import Corpus
+from training.identity import model_digest, run_identity, windows_digest
 from training.loop import Progression, TrainingConfig, Window, train
 from training.loss_plot import require_matplotlib
 from training.mixture import Mixture, mixed_examples
 from training.packing import Encoded, encode_example, pack
-from training.pretrain import run_record, save_trained, whole_windows
+from training.pretrain import checkpoint_of, run_record, save_trained, whole_windows
 from training.tasks import Task
 
 
@@ -39,17 +41,21 @@ def finetune(
 
     `facts` go into `training.json` with the mixture and its counts.
     """
-    refuse_existing(out)
+    try_folder(out)
     require_matplotlib()
     history = parse_object(pretrained / "training.json", "name the folder that pretraining wrote")
     model = load_pretrained(pretrained, device)
     windows, counts = mixed_windows(root, corpus, config, mixture)
     config = replace(config, tokens=max(len(windows) // config.step_windows, 1) * config.step_tokens)
-    checkpoint = out.with_name(f"{out.name}.checkpoint")
-    record = train(model, iter(windows), config, checkpoint, progress)
     data = {"mixture": asdict(mixture), "examples": counts, "windows": len(windows)} | (facts or {})
-    save_trained(model, corpus.tokenizer, out, history | {"finetuning": run_record(config, record, data)})
-    return record
+
+    def save(record: Progression) -> None:
+        save_trained(model, corpus.tokenizer, out, history | {"finetuning": run_record(config, record, data)})
+
+    checkpoint = checkpoint_of(out)
+    made_of = run_identity(corpus, device, model=model_digest(pretrained), windows=windows_digest(windows))
+    with kept(checkpoint):
+        return train(model, iter(windows), config, checkpoint, progress, identity=made_of, save=save)
 
 
 def load_pretrained(folder: Path, device: str = "cpu") -> PreTrainedModel:

@@ -3,8 +3,9 @@
 from dataclasses import replace
 from pathlib import Path
 
+from models.destination import try_folder
 from models.errors import RequestError
-from models.files import refuse_existing
+from models.files import real_path
 from training.mixture import EPOCHS, Mixture, read_epochs
 from training.run_options import add_run_options, read_run_options
 from training.tasks import tasks
@@ -52,20 +53,28 @@ def run(options) -> None:
 
     from models.progress import terminal_bar
     from training.corpus import Corpus
+    from training.checkpoint import kept
     from training.finetune import finetune
-    from training.search import search
+    from training.identity import examples_digest, model_digest, run_identity
+    from training.search import SEARCHED_EPOCHS, search
 
     mixture = Mixture(read_epochs(options.epochs), options.pretraining_share, options.prompt_weight)
     if options.search < 0 or options.trial_tokens < 1:
         raise RequestError("A search needs 1 trial or more, and a trial 1 token or more.")
-    refuse_existing(options.out)
+    try_folder(options.out)
     config, device = read_run_options(options, tokens=int(options.trial_tokens))  # the mixture decides the full run's
     corpus, facts, progress = Corpus(options.corpus), {}, terminal_bar()
     if options.search:
-        study = options.out.with_name(f"{options.out.name}.search.db")
-        choice, trials = search(
-            options.model, corpus, options.source, study, config, mixture, options.search, device, progress
+        place = real_path(options.out)
+        study = place.with_name(f"{place.name}.search.db")
+        names = {name for name, epochs in mixture.epochs.items() if epochs or name in SEARCHED_EPOCHS}
+        made_of = run_identity(
+            corpus, device, model=model_digest(options.model), examples=examples_digest(options.source, sorted(names))
         )
+        with kept(study):
+            choice, trials = search(
+                options.model, corpus, options.source, study, config, mixture, options.search, device, progress, made_of
+            )
         config, mixture = replace(config, learning_rate=choice.learning_rate), choice.mixture
         facts = {"search": trials}
         print(f"{study}: the best of {len(trials)} trials has a learning rate of {config.learning_rate:.3g}, {mixture}")

@@ -6,8 +6,8 @@ that a run has the same loss curve however many processes share it.
 
 import itertools
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from models.disk import WriteFailed
 from models.errors import EspalierError, RequestError
 from models.progress import Progress, silent
 from training.attention import attention_for
@@ -89,22 +90,25 @@ def train(
     record_every: int = 20,
     loss: Loss = token_loss,
     validation: Sequence[Window] = (),
+    identity: dict | None = None,
+    save: Callable[[Progression], None] | None = None,
 ) -> Progression:
     """Trains `model` in place on its device and returns the run's record.
 
     `loss(model, ids [B, L + 1], weights [B, L])` is what is minimised: next-token loss, or a teacher's with it. It is
     measured on the windows of `validation` every `config.validate_every` steps, and at the end.
-    With `checkpoint` the run saves its whole state there, goes on from it if the file exists (the windows must come
-    from the same seed), and removes it at the end. Raises RequestError if the processes cannot share a batch evenly,
-    EspalierError when the loss stops being a number.
+    With `checkpoint` the run saves its whole state there, goes on from it if the file exists, and removes it at the
+    end, after `save(record)`, which puts the trained model where it belongs. `identity` is what the run depends on
+    besides `config` (JSON types): a checkpoint of another is refused. Raises RequestError if the processes cannot share
+    a batch evenly, EspalierError when the loss stops being a number.
     """
     processes = Processes(model, config.batch)
     progress = progress if progress and processes.is_main else silent
     optimizers = make_optimizers(model, config.learning_rate, config.weight_decay, config.optimizer)
     peaks = [[group["lr"] for group in optimizer.param_groups] for optimizer in optimizers]
-    state = Progression()
+    state, options = Progression(), asdict(config) | {"run": identity or {}}
     if checkpoint and checkpoint.exists():
-        state = Progression(**load_checkpoint(checkpoint, model, optimizers, asdict(config)))
+        state = Progression(**load_checkpoint(checkpoint, model, optimizers, options))
     shared = processes.wrap(model)
     windows = itertools.islice(windows, state.step * config.step_windows, None)
     model.train()
@@ -131,7 +135,12 @@ def train(
                 state.validation.append((state.step * config.step_tokens, measured))
             progress(min(state.fraction, 1.0), _message(state, config))
             if checkpoint and processes.is_main and state.step % config.checkpoint_every == 0:
-                save_checkpoint(checkpoint, model, optimizers, asdict(state), asdict(config))
+                save_checkpoint(checkpoint, model, optimizers, asdict(state), options)
+    if save is not None:
+        if checkpoint and processes.is_main and state.step % config.checkpoint_every:
+            with suppress(WriteFailed):  # where there is no room for it there may be for the smaller model
+                save_checkpoint(checkpoint, model, optimizers, asdict(state), options)
+        save(state)
     model.eval()
     if checkpoint and processes.is_main:
         checkpoint.unlink(missing_ok=True)

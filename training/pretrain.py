@@ -8,11 +8,14 @@ import numpy as np
 import torch
 from accelerate import PartialState
 
-from models.files import new_folder, refuse_existing, write_json
+from models.destination import try_folder
+from models.files import new_folder, real_path, write_json
 from models.progress import Progress
 from models.quiet import quiet_transformers
 from training.architecture import new_model
+from training.checkpoint import kept
 from training.corpus import Corpus
+from training.identity import run_identity
 from training.loop import Progression, TrainingConfig, Window, train
 from training.loss_plot import plot_losses, require_matplotlib
 from training.tokenizer import save_tokenizer
@@ -33,17 +36,29 @@ def pretrain(
     With `config.validate_every` the last windows of the corpus are not trained on, but measured.
     A run that was killed goes on from `out`.checkpoint when the same command is given again.
     """
-    refuse_existing(out)
+    try_folder(out)
     require_matplotlib()
     model = new_model(corpus.tokenizer, shape, config.length, config.seed).to(device)
-    checkpoint = out.with_name(f"{out.name}.checkpoint")
+    checkpoint = checkpoint_of(out)
     held_out = VALIDATION_WINDOWS if config.validate_every else 0
     windows = _weighted(corpus.windows(config.length, config.seed, held_out=held_out), config)
     validation = list(_weighted(corpus.held_out(config.length, held_out), config))
-    record = train(model, windows, config, checkpoint, progress, validation=validation)
     facts = corpus.manifest | {"shape": shape}
-    save_trained(model, corpus.tokenizer, out, {"pretraining": run_record(config, record, facts)})
-    return record
+
+    def save(record: Progression) -> None:
+        save_trained(model, corpus.tokenizer, out, {"pretraining": run_record(config, record, facts)})
+
+    made_of = run_identity(corpus, device, shape=shape)
+    with kept(checkpoint):
+        return train(
+            model, windows, config, checkpoint, progress, validation=validation, identity=made_of, save=save
+        )
+
+
+def checkpoint_of(out: Path) -> Path:
+    """Where a run that will write `out` keeps its state."""
+    place = real_path(out)
+    return place.with_name(f"{place.name}.checkpoint")
 
 
 def whole_windows(corpus: Corpus, config: TrainingConfig) -> Iterator[Window]:

@@ -1,5 +1,6 @@
 """The command `pretrain`: a new model from a corpus. Imports nothing heavy until it runs."""
 
+from models.destination import try_folder
 from training.architecture import SHAPES
 from training.run_options import add_run_options, read_run_options
 
@@ -24,6 +25,7 @@ def add_to(stages):
 
 def run(options) -> None:
     """`pretrain`, with the options parsed."""
+    try_folder(options.out)
     from accelerate import PartialState
 
     from models.progress import terminal_bar

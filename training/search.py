@@ -20,6 +20,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from accelerate import PartialState
 
+from models.destination import try_files
+from models.differences import differences
+from models.disk import explained
 from models.errors import RequestError
 from models.progress import Progress, part, silent
 from training.corpus import Corpus
@@ -60,10 +63,11 @@ def search(
     trials: int,
     device: str = "cpu",
     progress: Progress | None = None,
+    identity: dict | None = None,
 ) -> tuple[Choice, list[dict]]:
     """The best of `trials` finished trials of `config.tokens` each, and the record of all.
 
-    The first trial is `config.learning_rate` and `start`, so that the choice is never worse than they are. Raises
+    `identity` is what the trials depend on besides (JSON types). The first trial is `config.learning_rate` and `start`, so that the choice is never worse than they are. Raises
     RequestError if `study_file` holds a search under other settings, Optuna is not installed, or several processes run.
     """
     if PartialState().num_processes > 1:
@@ -80,7 +84,8 @@ def search(
         return judge(model)
 
     settings = {"model": str(pretrained), "options": asdict(config), "mixture": asdict(start)}
-    with _study(study_file, settings) as study:
+    settings |= {"run": identity} if identity else {}
+    with explained(study_file), _study(study_file, settings) as study:
         if not study.trials:
             study.enqueue_trial(_values(Choice(config.learning_rate, start)))
         for number in range(len(_finished(study)), trials):
@@ -183,10 +188,13 @@ def _study(file: Path, settings: dict):
     except ImportError:
         raise RequestError("A search needs Optuna: pip install -r requirements-training.txt.") from None
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try_files(file.parent, file.name)
     file.parent.mkdir(parents=True, exist_ok=True)
     study = optuna.create_study(study_name="finetune", storage=f"sqlite:///{file}", load_if_exists=True)
-    if study.user_attrs.setdefault("settings", settings) != settings:
-        raise RequestError(f"{file} holds a search under other options: remove it, or use the same ones.")
+    if others := differences(study.user_attrs.get("settings", settings), settings):
+        raise RequestError(
+            f"{file} holds a search under other options or data ({others}): remove it, or use the same ones."
+        )
     study.set_user_attr("settings", settings)
     for trial in study.get_trials(states=(optuna.trial.TrialState.RUNNING,)):  # its process was killed
         study.enqueue_trial(trial.params)

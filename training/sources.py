@@ -29,6 +29,11 @@ class Source:
         """Its file as reports name it: below the data folder, or without the folder where it lies elsewhere."""
         return Path(self.path).name if Path(self.path).is_absolute() else self.path
 
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The fields of its rows that are read, where its reader was told any."""
+        return getattr(self.read, "keywords", {}).get("fields", ())
+
     def file(self, root: Path) -> Path:
         """Its file below `root`; RequestError if it is not there."""
         file = Path(root) / self.path

@@ -11,7 +11,8 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from models.errors import EspalierError, RequestError
+from models.disk import WriteFailed, explain, explained
+from models.errors import RequestError
 from training.duplicates import SeenDocuments
 
 CACHE = 64 << 20  # bytes of pages that SQLite keeps in memory
@@ -71,13 +72,14 @@ class Store:
 def open_store(path: Path) -> Iterator[Store]:
     """Opens the store, new or left by a killed build; RequestError if another build has it open or it is damaged."""
     # The tokenizers library takes its texts in a thread of its own, while this one waits for it.
-    database = sqlite3.connect(path, timeout=0, check_same_thread=False)
+    with explained(path):
+        database = sqlite3.connect(path, timeout=0, check_same_thread=False)
     try:
         yield Store(database)
     except sqlite3.OperationalError as error:
         if "locked" in str(error):
             raise RequestError(f"Another build is writing {path.parent}: wait for it, or use another --out.") from None
-        raise EspalierError(f"Could not write {path} ({error}): free some space and give the command again.") from error
+        raise WriteFailed(path, explain(error, path) or f"{error}.") from error
     except sqlite3.DatabaseError as error:
         if type(error) is not sqlite3.DatabaseError:  # a mistake of ours, not of the file
             raise

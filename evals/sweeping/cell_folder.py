@@ -6,9 +6,10 @@ from pathlib import Path
 
 from evals import finished
 from evals.results import FILE_NAME, read_results
+from models.differences import differences
 from models.errors import EspalierError, RequestError
 from models.files import TEMPORARY, read_json, write_json
-from pruning.identity import check_finished, differences
+from pruning.identity import check_finished
 from pruning.record import finished_record
 
 SETTINGS = "cell.json"
