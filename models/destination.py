@@ -22,6 +22,7 @@ def try_folder(path: Path | str) -> None:
     """Makes sure that `models.files.new_folder(path)` will work: that a new folder can be filled and take that name.
 
     Raises RequestError, with the reason and the remedy, if it cannot or the name is taken. Nothing stays of the trial.
+    Of several processes that will write the same folder one alone may try it.
     """
     refuse_existing(path)
     place = real_path(path)
@@ -76,27 +77,21 @@ def _folders(folder: Path) -> Iterator[None]:
 
 
 def _rename(spare: Path, place: Path) -> None:
-    """Renames a spare folder to `place` and removes it; an empty folder that is there is moved away and back instead.
-
-    Other processes of the same run may be trying the same.
-    """
-    if place.is_dir():
-        spare.rmdir()
-        try:
-            os.rename(place, spare)
-        except FileNotFoundError:
-            return  # it was another's
-        except OSError as error:
-            if error.errno != errno.EXDEV:
-                raise
-            # A container's own folders do not move, but they can be replaced by new ones.
-            mode = place.stat().st_mode
-            place.rmdir()
-            place.mkdir()
-            place.chmod(mode)
-        else:
-            os.rename(spare, place)
+    """Renames a spare folder to `place` and removes it; an empty folder that is there is moved away and back instead."""
+    if not place.is_dir():
+        os.rename(spare, place)
+        place.rmdir()
+        return
+    spare.rmdir()
+    try:
+        os.rename(place, spare)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        # A container's own folders do not move, but they can be replaced by new ones.
+        mode = place.stat().st_mode
+        place.rmdir()
+        place.mkdir()
+        place.chmod(mode)
     else:
         os.rename(spare, place)
-        with contextlib.suppress(FileNotFoundError):
-            place.rmdir()

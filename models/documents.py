@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from models.characters import check_strings, checked
+from models.disk import full
 from models.errors import EspalierError, RequestError, first_line
 from models.reading import is_there, reading, require_file
 
@@ -102,6 +103,8 @@ def _text_column(name: str, rows) -> Iterator[str]:
 
 def explain_hub_error(name: str, error: Exception) -> EspalierError:
     """What a person is told when `datasets` fails: RequestError for a wrong choice, else EspalierError."""
+    if failed := full(error):
+        return failed
     if isinstance(error, ValueError):  # an unknown or missing configuration: the library's text lists those there are
         return RequestError(f"The data set {name} could not be chosen: {first_line(error, 200)}")
     return EspalierError(

@@ -1,5 +1,6 @@
 """Checkpoints: the whole state of a training run in one file, written whole or not at all."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,10 +9,11 @@ from pickle import UnpicklingError  # the error alone: nothing is unpickled here
 import torch
 from torch import nn
 
+from models.destination import try_files, try_folder
 from models.differences import differences
 from models.disk import full
 from models.errors import Cancelled, EspalierError, RequestError, reason
-from models.files import new_file
+from models.files import new_file, real_path
 
 
 def save_checkpoint(
@@ -46,6 +48,21 @@ def load_checkpoint(path: Path, model: nn.Module, optimizers: list[torch.optim.O
     for optimizer, saved in zip(optimizers, content["optimizers"], strict=True):
         optimizer.load_state_dict(saved)
     return content["state"]
+
+
+def checkpoint_of(out: Path) -> Path:
+    """Where a run that will write `out` keeps its state."""
+    place = real_path(out)
+    return place.with_name(f"{place.name}.checkpoint")
+
+
+def try_out(out: Path) -> None:
+    """RequestError unless a run can write `out`, and its state beside it. Of several processes the first tries it."""
+    if os.environ.get("RANK", "0") != "0":
+        return
+    try_folder(out)
+    checkpoint = checkpoint_of(out)
+    try_files(checkpoint.parent, checkpoint.name)
 
 
 @contextmanager

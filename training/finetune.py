@@ -10,19 +10,18 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel
 
-from models.destination import try_folder
 from models.loading import load_network
 from models.progress import Progress
 from models.reading import parse_object
 from models.source import locate
-from training.checkpoint import kept
+from training.checkpoint import checkpoint_of, kept, try_out
 from training.corpus import Corpus
 from training.identity import model_digest, run_identity, windows_digest
 from training.loop import Progression, TrainingConfig, Window, train
 from training.loss_plot import require_matplotlib
 from training.mixture import Mixture, mixed_examples
 from training.packing import Encoded, encode_example, pack
-from training.pretrain import checkpoint_of, run_record, save_trained, whole_windows
+from training.pretrain import run_record, save_trained, whole_windows
 from training.tasks import Task
 
 
@@ -41,7 +40,7 @@ def finetune(
 
     `facts` go into `training.json` with the mixture and its counts.
     """
-    try_folder(out)
+    try_out(out)
     require_matplotlib()
     history = parse_object(pretrained / "training.json", "name the folder that pretraining wrote")
     model = load_pretrained(pretrained, device)

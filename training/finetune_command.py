@@ -3,7 +3,6 @@
 from dataclasses import replace
 from pathlib import Path
 
-from models.destination import try_folder
 from models.errors import RequestError
 from models.files import real_path
 from training.mixture import EPOCHS, Mixture, read_epochs
@@ -53,7 +52,7 @@ def run(options) -> None:
 
     from models.progress import terminal_bar
     from training.corpus import Corpus
-    from training.checkpoint import kept
+    from training.checkpoint import kept, try_out
     from training.finetune import finetune
     from training.identity import examples_digest, model_digest, run_identity
     from training.search import SEARCHED_EPOCHS, search
@@ -61,7 +60,7 @@ def run(options) -> None:
     mixture = Mixture(read_epochs(options.epochs), options.pretraining_share, options.prompt_weight)
     if options.search < 0 or options.trial_tokens < 1:
         raise RequestError("A search needs 1 trial or more, and a trial 1 token or more.")
-    try_folder(options.out)
+    try_out(options.out)
     config, device = read_run_options(options, tokens=int(options.trial_tokens))  # the mixture decides the full run's
     corpus, facts, progress = Corpus(options.corpus), {}, terminal_bar()
     if options.search:

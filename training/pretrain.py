@@ -8,12 +8,11 @@ import numpy as np
 import torch
 from accelerate import PartialState
 
-from models.destination import try_folder
-from models.files import new_folder, real_path, write_json
+from models.files import new_folder, write_json
 from models.progress import Progress
 from models.quiet import quiet_transformers
 from training.architecture import new_model
-from training.checkpoint import kept
+from training.checkpoint import checkpoint_of, kept, try_out
 from training.corpus import Corpus
 from training.identity import run_identity
 from training.loop import Progression, TrainingConfig, Window, train
@@ -36,7 +35,7 @@ def pretrain(
     With `config.validate_every` the last windows of the corpus are not trained on, but measured.
     A run that was killed goes on from `out`.checkpoint when the same command is given again.
     """
-    try_folder(out)
+    try_out(out)
     require_matplotlib()
     model = new_model(corpus.tokenizer, shape, config.length, config.seed).to(device)
     checkpoint = checkpoint_of(out)
@@ -53,12 +52,6 @@ def pretrain(
         return train(
             model, windows, config, checkpoint, progress, validation=validation, identity=made_of, save=save
         )
-
-
-def checkpoint_of(out: Path) -> Path:
-    """Where a run that will write `out` keeps its state."""
-    place = real_path(out)
-    return place.with_name(f"{place.name}.checkpoint")
 
 
 def whole_windows(corpus: Corpus, config: TrainingConfig) -> Iterator[Window]:

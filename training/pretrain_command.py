@@ -1,6 +1,5 @@
 """The command `pretrain`: a new model from a corpus. Imports nothing heavy until it runs."""
 
-from models.destination import try_folder
 from training.architecture import SHAPES
 from training.run_options import add_run_options, read_run_options
 
@@ -25,13 +24,14 @@ def add_to(stages):
 
 def run(options) -> None:
     """`pretrain`, with the options parsed."""
-    try_folder(options.out)
     from accelerate import PartialState
 
     from models.progress import terminal_bar
+    from training.checkpoint import try_out
     from training.corpus import Corpus
     from training.pretrain import pretrain
 
+    try_out(options.out)
     config, device = read_run_options(options, int(options.tokens), options.validate_every)
     record = pretrain(Corpus(options.corpus), options.out, config, device, terminal_bar(), options.shape)
     if PartialState().is_main_process:

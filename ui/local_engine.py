@@ -75,12 +75,12 @@ class LocalEngine:
         from pruning.packing.kernels import kernels
 
         config = PruningConfig(settings.method, settings.sparsity, settings.pattern, solver=settings.solver)
-        key = (
-            f"{model} {settings.method} {settings.sparsity:.4g} {settings.pattern} {settings.solver} {settings.layout}"
-        )
+        dense = self.dense(model)
+        # With the weights, which may be others than when a twin was made of a model of that name.
+        of = f"{model} {dense.description.revision}"
+        key = f"{of} {settings.method} {settings.sparsity!r} {settings.pattern} {settings.solver} {settings.layout}"
         if (known := self._twins.get(key)) is not None:
             return known
-        dense = self.dense(model)
         size = parameter_bytes(dense.model)
         device = next(dense.model.parameters()).device
         self._making_room(lambda: require(size, device, f"A second copy of {model}"))
