@@ -24,10 +24,10 @@ Classifier = Callable[[Sequence[str], np.ndarray, Sequence[str]], np.ndarray]
 
 @dataclass(frozen=True)
 class Mean:
-    """The mean of k folds with its 95 % interval."""
+    """The mean of k folds with its 95 % interval; None where all folds are alike and show no spread."""
 
     value: float
-    interval: tuple[float, float]
+    interval: tuple[float, float] | None
     n: int
 
 
@@ -79,7 +79,7 @@ def corrected_mean(values: np.ndarray) -> Mean:
     count = len(values)
     half = float(stdtrit(count - 1, 0.975) * sqrt((1 / count + 1 / (count - 1)) * np.var(values, ddof=1)))
     centre = float(np.mean(values))
-    return Mean(centre, (centre - half, centre + half), count)
+    return Mean(centre, (centre - half, centre + half) if half > 1e-12 else None, count)
 
 
 def bag_of_words(train: Sequence[str], labels: np.ndarray, test: Sequence[str]) -> np.ndarray:

@@ -85,7 +85,7 @@ def test_ratios_are_to_the_baseline_which_is_told_once(timed):
     speedups = [result for result in results if result.measurement.metric == "decode_speedup"]
     assert [(result.model, result.baseline) for result in speedups] == [("fast", "dense"), ("equal", "dense")]
     assert [result.measurement.value for result in speedups] == pytest.approx([2.5, 1.0])
-    assert speedups[0].measurement.interval == pytest.approx((2.5, 2.5))
+    assert speedups[0].measurement.interval is None  # these rounds are all alike
 
 
 def test_quick_takes_fewer_settings_and_runs(timed):

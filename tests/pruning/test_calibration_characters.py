@@ -17,7 +17,7 @@ def test_a_file_is_refused_by_its_line_and_the_next_attempt_is_not_blocked(tiny_
     words = ["prune", str(tiny_folder()), "--out", str(out), "--calibration", str(text), "--samples", "2"]
     words += ["--sequence-length", "16", "--device", "cpu", "--dtype", "float32"]
     text.write_text("".join(f"{json.dumps({'text': each})}\n" for each in (FINE, HALF)))
-    for method in ("wanda", "sparsegpt"):
+    for method in ("wanda", "ria"):
         assert main([*words, "--method", method, "--samples", "200"]) == 2
         assert "text.jsonl, line 2 holds half a character at 5" in capsys.readouterr().err
         assert sorted(path.name for path in tmp_path.iterdir()) == ["text.jsonl"]

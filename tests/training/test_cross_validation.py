@@ -91,3 +91,8 @@ def test_labels_are_the_likelier_words(tiny_model, tiny_tokenizer):
         for text in texts
     ]
     assert predict_labels(model, tiny_tokenizer, texts, 64).tolist() == np.argmin(losses, axis=1).tolist()
+
+
+def test_folds_that_are_all_alike_are_no_certainty():
+    assert corrected_mean(np.ones(5)).interval is None
+    assert corrected_mean(np.full(5, 0.7)).interval is None
