@@ -172,13 +172,13 @@ def tiny_model(damage: float = 0.0) -> torch.nn.Module:
 @torch.inference_mode()
 def documents(model: torch.nn.Module, count: int, generator: torch.Generator) -> torch.Tensor:
     """`count` documents [count, tokens] that the model samples from itself, each after BOS and as long as any."""
-    from transformers import DynamicCache
+    from models.state import open_state
 
-    cache = DynamicCache(config=model.config)
+    state = open_state(model, count)
     ids = torch.zeros(count, 1, dtype=torch.long)
     found = [ids]
     for _ in range(DOCUMENT_TOKENS[1] - 1):
-        logits = model(input_ids=ids, past_key_values=cache, use_cache=True).logits[:, -1]
+        logits = state.read(ids)
         ids = torch.multinomial(logits.softmax(-1), 1, generator=generator)
         found.append(ids)
     return torch.cat(found, dim=1)

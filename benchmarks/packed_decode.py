@@ -39,6 +39,7 @@ from evals import statistics
 from evals.environment import environment
 from models.files import write_json
 from models.memory import parameter_bytes
+from models.plain_generation import plain_settings
 from models.quiet import quiet_transformers
 from pruning.packing.fast_path import require_fast_path
 from pruning.packing.kernels import kernels, state
@@ -113,7 +114,8 @@ class Clock:
 def generate(model, ids: torch.Tensor, tokens: int) -> tuple[float, float]:
     """Tokens a second after the first one, and the seconds until the first."""
     clock = Clock()
-    model.generate(ids, min_new_tokens=tokens, max_new_tokens=tokens, do_sample=False, streamer=clock, pad_token_id=0)
+    with plain_settings(model, max_new_tokens=tokens) as settings:
+        model.generate(ids, generation_config=settings, streamer=clock)
     begun, first, *_, last = clock.times
     return (tokens - 1) / (last - first), first - begun
 

@@ -31,6 +31,7 @@ from evals.perplexity import compare, score, summarise
 from models import load
 from models.files import write_json
 from models.memory import parameter_bytes
+from models.plain_generation import plain_settings
 from models.units import format_bytes
 from pruning import PruningConfig, prune
 from pruning.packing.fast_path import require_fast_path
@@ -74,11 +75,10 @@ def perplexities(models: dict, text) -> dict:
 def same_texts(models: dict, ids: torch.Tensor, count: int, tokens: int) -> dict:
     """How many of `count` prompts each writes on exactly as the plain layout of the same model does."""
     prompts = [ids[None, at : at + 12] for at in torch.linspace(0, len(ids) - 12, count).long().tolist()]
-    options = {"max_new_tokens": tokens, "min_new_tokens": tokens, "do_sample": False, "pad_token_id": 0}
-    texts = {
-        key: [loaded.model.generate(prompt, **options)[0].tolist() for prompt in prompts]
-        for key, loaded in models.items()
-    }
+    texts = {}
+    for key, loaded in models.items():
+        with plain_settings(loaded.model, max_new_tokens=tokens) as settings:
+            texts[key] = [loaded.model.generate(prompt, generation_config=settings)[0].tolist() for prompt in prompts]
     return {
         key: sum(one == other for one, other in zip(texts[key], texts[key[0], PLAIN], strict=True)) for key in texts
     }

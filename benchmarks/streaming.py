@@ -22,6 +22,7 @@ from pathlib import Path
 
 import httpx
 import numpy as np
+import torch
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
@@ -29,8 +30,10 @@ sys.path.insert(0, str(ROOT))
 from evals import statistics
 from evals.environment import environment
 from models import Loaded, load
-from models.decoding import Generation
+from models.decoding import Generation, end_tokens
 from models.files import write_json
+from models.plain_generation import plain_settings
+from models.prompts import prompt_ids
 from models.sampling import Sampling
 from ui.examples import PROMPTS
 
@@ -56,10 +59,11 @@ def served(model: str) -> Iterator[str]:
 
 def by_generate(loaded: Loaded, new_tokens: int) -> str:
     """The text by `model.generate`."""
-    inputs = loaded.tokenizer(PROMPT, return_tensors="pt")
-    inputs = {name: inputs[name].to(loaded.model.device) for name in ("input_ids", "attention_mask")}
-    ids = loaded.model.generate(**inputs, do_sample=False, max_new_tokens=new_tokens, pad_token_id=0)
-    return loaded.tokenizer.decode(ids[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+    prompt = torch.tensor([prompt_ids(loaded.tokenizer, PROMPT)], device=loaded.model.device)
+    asked = {"max_new_tokens": new_tokens, "eos_token_id": sorted(end_tokens(loaded.model, loaded.tokenizer))}
+    with plain_settings(loaded.model, **asked) as settings:
+        ids = loaded.model.generate(prompt, attention_mask=torch.ones_like(prompt), generation_config=settings)
+    return loaded.tokenizer.decode(ids[0, prompt.shape[1] :], skip_special_tokens=True)
 
 
 def by_loop(loaded: Loaded, new_tokens: int) -> str:

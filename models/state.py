@@ -16,10 +16,11 @@ from weakref import WeakKeyDictionary
 import torch
 from transformers import DynamicCache, PreTrainedModel
 
-from models.agreement import logits_of, probe, same_logits
+from models.agreement import PROBE, logits_of, probe, same_logits
 from models.quiet import quiet_transformers
 
 STEPS = 4  # tokens of the trial that are read one by one
+SHORTEST = PROBE - STEPS  # tokens that begin a recurrent state, as in the trial: fewer may not fill a convolution
 NAMES = ("cache", "past_key_values", "cache_params", "state")  # what families call the state in `forward`
 KEYS_AND_VALUES = "DynamicCache"
 REREADS = "none: the whole text is read again for every token"
@@ -38,16 +39,21 @@ class Carriage:
 
 
 class State:
-    """What a model has read of a batch of texts of one length. `cache` is what is carried, None before there is any."""
+    """What a model has read of a batch of texts of one length. `cache` is what is carried, None before there is any.
 
-    def __init__(self, model: PreTrainedModel, carriage: Carriage):
-        self._model, self._carriage = model, carriage
+    With `by_row` each text has a state of its own: some families mix up those of a batch (RWKV). The first `least`
+    tokens are read again and again until they are so many, and only then carried.
+    """
+
+    def __init__(self, model: PreTrainedModel, carriage: Carriage, by_row: bool = False, least: int = 1):
+        self._model, self._carriage, self._by_row, self._least = model, carriage, by_row, least
         parameters = inspect.signature(model.forward).parameters
         self._only_last = {"logits_to_keep": 1} if "logits_to_keep" in parameters else {}
         # Early releases cannot count what a recurrent state has read.
         self._told_places = carriage.name != KEYS_AND_VALUES and "cache_position" in parameters
         self._read = 0
         self._ids: torch.Tensor | None = None
+        self._rows: list[State] = []
         self.cache: Any = None
 
     @property
@@ -70,9 +76,14 @@ class State:
 
     def read(self, ids: torch.Tensor) -> torch.Tensor:
         """Reads on [batch, tokens] and returns the logits [batch, vocabulary] of what comes next."""
-        if self.rereads:
-            self._ids = ids if self._ids is None else torch.cat([self._ids, ids], dim=1)
-            return self._model(input_ids=self._ids, use_cache=False, **self._only_last).logits[:, -1]
+        if self._by_row:
+            return self._read_by_row(ids)
+        if self._ids is not None:
+            ids = torch.cat([self._ids, ids], dim=1)
+        if self.rereads or (not self._read and ids.shape[1] < self._least):
+            self._ids = ids
+            return self._model(input_ids=ids, use_cache=False, **self._only_last).logits[:, -1]
+        self._ids = None
         if self.cache is None and self._carriage.begin:
             self.cache = self._carriage.begin(self._model, len(ids))
         given: dict[str, Any] = {} if self.cache is None else {self._carriage.argument: self.cache}
@@ -84,15 +95,24 @@ class State:
         self._read += ids.shape[1]
         return output.logits[:, -1]
 
+    def _read_by_row(self, ids: torch.Tensor) -> torch.Tensor:
+        self._rows = self._rows or [State(self._model, self._carriage, least=self._least) for _ in ids]
+        logits = torch.cat([row.read(each[None]) for row, each in zip(self._rows, ids, strict=True)])
+        self.cache = [row.cache for row in self._rows]
+        return logits
+
 
 _CARRIAGES: WeakKeyDictionary = WeakKeyDictionary()
 _PIECES: WeakKeyDictionary = WeakKeyDictionary()
+_BATCHES: WeakKeyDictionary = WeakKeyDictionary()
 _REREADING = Carriage(None, REREADS)
 
 
-def open_state(model: PreTrainedModel) -> State:
-    """An empty state of a model. The first one of a model costs a few short forward passes."""
-    return State(model, carriage_of(model))
+def open_state(model: PreTrainedModel, batch: int = 1) -> State:
+    """An empty state for a batch of texts. The first one of a model costs a few short forward passes."""
+    way = carriage_of(model)
+    together = batch == 1 or not way.argument or _known(_BATCHES, model, lambda: _carries(model, way, rows=2))
+    return State(model, way, by_row=not together, least=1 if _attends(model, way) else SHORTEST)
 
 
 def carriage_of(model: PreTrainedModel) -> Carriage:
@@ -125,27 +145,33 @@ def _prepared(argument: str, model: PreTrainedModel, batch: int) -> Any:
 
 
 def _reads_pieces(model: PreTrainedModel, way: Carriage) -> bool:
+    return _attends(model, way) and _carries(model, way, pieces=True)
+
+
+def _attends(model: PreTrainedModel, way: Carriage) -> bool:
+    """Whether what is carried are keys and values alone."""
     layers = getattr(way.begin(model, 1), "layers", None) if way.begin else None
-    attends = layers is not None and not any(hasattr(layer, "update_recurrent_state") for layer in layers)
-    return attends and _carries(model, way, pieces=True)
+    return layers is not None and not any(hasattr(layer, "update_recurrent_state") for layer in layers)
 
 
 @torch.inference_mode()
-def _carries(model: PreTrainedModel, way: Carriage, pieces: bool = False) -> bool:
+def _carries(model: PreTrainedModel, way: Carriage, pieces: bool = False, rows: int = 1) -> bool:
     """Whether a way works and gives the logits of reading all at once: the prompt whole, or in `pieces`; then steps."""
     ids = probe(model)
+    ids = torch.cat([ids.roll(row, dims=1) for row in range(rows)])
     first = ids.shape[1] - min(STEPS, ids.shape[1] - 1)
     sizes = [first] if not pieces else [size for size in (first // 2, first - first // 2) if size]
     sizes += [1] * (ids.shape[1] - first)
     with quiet_transformers():
-        whole = logits_of(model, ids)[0]
+        whole = logits_of(model, ids)
         state, found = State(model, way), []
         try:
             for piece in ids.split(sizes, dim=1):
-                found.append(state.read(piece)[0])
+                found.append(state.read(piece))
         except (MemoryError, torch.cuda.OutOfMemoryError):
             raise
         except Exception:  # whatever a family says to a state that it does not know
             return False
         ends = torch.tensor(sizes).cumsum(0).sub(1).to(whole.device)
-        return same_logits(model, ids[0], torch.stack(found), whole, ends)
+        logits = torch.stack(found, dim=1)
+        return all(same_logits(model, ids[row], logits[row], whole[row], ends) for row in range(rows))

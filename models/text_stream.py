@@ -41,7 +41,7 @@ class TextStream:
 
     @property
     def seen(self) -> str:
-        """The text with what an unfinished row of bytes spells so far: to look at, since it may yet turn out otherwise."""
+        """The text with what an unfinished row of bytes spells so far: to look at, it may yet turn out otherwise."""
         return self.text + self._row.text
 
     def push(self, token: int) -> str:

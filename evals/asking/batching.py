@@ -40,7 +40,12 @@ def _try(model: PreTrainedModel) -> bool:
     if written < 1:
         return False
     whole = text[: len(text) - written]
-    prompts = [whole, whole[: (len(whole) + 1) // 2]]
+    # A prompt of one token may not fill a family's convolution.
+    return all(_writes(model, batch, written) for batch in ([whole, whole[: (len(whole) + 1) // 2]], [whole[:1]]))
+
+
+def _writes(model: PreTrainedModel, prompts: list[list[int]], written: int) -> bool:
+    """Whether so many tokens written after the prompts of a batch have the logits that they have alone."""
     ids, mask = padded(prompts, next(model.parameters()).device)
     asked = {"max_new_tokens": written, "output_logits": True, "return_dict_in_generate": True}
     try:

@@ -72,7 +72,8 @@ def measure_cache(model: "PreTrainedModel", ids: list[int], most: int = MOST_TOK
     half = tokens // 2
     less, more = (_read(model, ids[:count]) for count in (half, tokens))
     layers = layers_of(more.cache)
-    grown = [layer_bytes(after) - layer_bytes(before) for before, after in zip(layers_of(less.cache), layers, strict=True)]
+    pairs = zip(layers_of(less.cache), layers, strict=True)
+    grown = [layer_bytes(after) - layer_bytes(before) for before, after in pairs]
     lasting = [size for size, layer in zip(grown, layers, strict=True) if not is_sliding(layer)]
     kinds = [type(layer).__name__ for layer in layers]
     per_token = sum(grown) / (tokens - half)
@@ -94,9 +95,9 @@ def is_sliding(layer: object) -> bool:
 
 @torch.inference_mode()
 def _read(model: "PreTrainedModel", ids: list[int]) -> "State":
-    from models.state import open_state
+    from models.state import State, carriage_of
 
-    state = open_state(model)
+    state = State(model, carriage_of(model))
     state.read(torch.tensor([ids], device=next(model.parameters()).device))
     return state
 

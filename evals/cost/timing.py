@@ -150,7 +150,7 @@ def time_generation(
     tops: list[torch.Tensor] = []
     held = 0
     try:
-        state = open_state(model)
+        state = open_state(model, batch)
         pieces = chunk if chunk and chunk < length and state.reads_pieces() else length
         waiting = list(prompts.split(pieces, dim=1))
         cpu_before = time.process_time()

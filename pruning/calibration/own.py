@@ -57,20 +57,21 @@ class Own:
         model.eval()
         device = next(model.parameters()).device
         begin = torch.tensor([_start(request.tokenizer, ends)] * min(BATCH, request.samples), device=device)
+        devices = [device] if device.type == "cuda" else []
         try:
-            with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):  # the caller's stay as they were
+            with torch.random.fork_rng(devices=devices):  # so that the caller's random numbers stay as they were
                 torch.manual_seed(request.seed * 1_000_003 + attempt)
                 rows = _sampled(model, begin, request.length, ends)
         finally:
             model.train(training)
         for row in rows.tolist():
             stop = next((place for place in range(begin.shape[1], len(row)) if row[place] in ends), len(row))
-            if stop > 1:
+            if stop > begin.shape[1]:
                 yield row[:stop]
 
 
 def _start(tokenizer: "PreTrainedTokenizerBase", ends: set[int]) -> list[int]:
-    """The tokenizer's BOS behind whatever else it puts before a text; else a token that ends one, or the first of all."""
+    """What the tokenizer puts before a text, else its BOS, else a token that ends a text, or the first of all."""
     leading, bos = leading_tokens(tokenizer), tokenizer.bos_token_id
     return leading or [bos if bos is not None else min(ends, default=0)]
 
@@ -79,13 +80,15 @@ def _sampled(model: "PreTrainedModel", begin: torch.Tensor, length: int, ends: s
     """Texts [n, up to length] after their beginnings [n, b], sampled until all have ended."""
     from models.state import open_state
 
-    state, read, texts = open_state(model), begin, begin
+    state, read, texts = open_state(model, len(begin)), begin, begin
     over = torch.zeros(len(begin), dtype=torch.bool, device=begin.device)
     ending = torch.tensor(sorted(ends), dtype=begin.dtype, device=begin.device)
     while texts.shape[1] < length and not bool(over.all()):
         odds = state.read(read).float().softmax(-1)
         if not bool(torch.isfinite(odds).all()):
-            raise EspalierError("The model's output is not finite: its weights are damaged, or its dtype is too narrow.")
+            raise EspalierError(
+                "The model's output is not finite: its weights are damaged, or its dtype is too narrow."
+            )
         read = torch.multinomial(odds, 1)
         over |= torch.isin(read[:, 0], ending)
         texts = torch.cat([texts, read], dim=1)

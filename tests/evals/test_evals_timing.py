@@ -59,7 +59,7 @@ def test_a_prompt_in_pieces_is_one_prefill(ticking):
 def test_a_batch_writes_what_greedy_generation_writes(family, tiny_model, monkeypatch):
     model = tiny_model(family)
     prompts = torch.randint(2, 320, (3, 9), generator=torch.Generator().manual_seed(1))
-    open_state(model)  # finds out how the model carries its state, by forward passes of its own
+    open_state(model, batch=3)  # finds out how the model carries its state, by forward passes of its own
     fed = []
     forward = model.forward
 

@@ -4,6 +4,8 @@ import numpy as np
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, decoders, models
+from transformers import PreTrainedTokenizerFast
 
 from evals.scoring import groups, losses_of, token_losses
 from evals.windows import Windows, encode_with_ends
@@ -33,6 +35,27 @@ def test_a_tokenizer_without_offsets_counts_bytes_by_decoding(tiny_tokenizer):
     text = "The gardener ties the young branches to the wall, and cuts the others."
     ids, ends = encode_with_ends(Slow(), text)
     assert list(ends) == list(encode_with_ends(tiny_tokenizer, text)[1])
+
+
+def test_bytes_of_characters_outside_a_vocabulary_are_counted_once():
+    """A tokenizer without offsets that falls back to bytes: each alone decodes to three bytes of U+FFFD."""
+    vocabulary = {"<unk>": 0, "a": 1, "b": 2} | {f"<0x{byte:02X}>": 3 + byte for byte in range(256)}
+    inner = Tokenizer(models.BPE(vocab=vocabulary, merges=[], byte_fallback=True, unk_token="<unk>"))
+    inner.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse()])
+    fast = PreTrainedTokenizerFast(tokenizer_object=inner, unk_token="<unk>")
+
+    class Slow:
+        is_fast = False
+        decode = staticmethod(fast.decode)
+        convert_ids_to_tokens = staticmethod(fast.convert_ids_to_tokens)
+
+        def __call__(self, text, return_offsets_mapping, verbose):
+            return fast(text)
+
+    text = "a剪枝😀b剪a"
+    ids, ends = encode_with_ends(Slow(), text)
+    assert ends[-1] == len(text.encode()) == len(ids) and ends[0] == 1
+    assert list(ends) == sorted(ends)
 
 
 @given(st.data())

@@ -1,5 +1,7 @@
 """What is shown: nothing of a model's or a visitor's text is ever read as HTML, and figures read well."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -50,6 +52,12 @@ def test_the_live_line_has_the_figures_and_says_what_is_going_on():
     assert "share the machine" in line
     assert "share" not in live_line(picture(finished=None), WORDS, shared=False)
     assert "reached the length" in live_line(picture(finished="length"), WORDS, shared=True)
+
+
+def test_a_model_that_reads_all_anew_says_so():
+    slow = replace(picture(finished=None), rereads=True)
+    assert WORDS("rereads_help") in live_line(slow, WORDS, shared=True)
+    assert WORDS("rereads") not in live_line(picture(finished=None), WORDS, shared=True)
 
 
 @pytest.mark.parametrize("reason", ["end", "length", "context", "stop", "stopped"])
