@@ -133,14 +133,14 @@ class Respondent:
             for place, written in write(loaded.model, loaded.tokenizer, asked, max_new_tokens, stop):
                 yield members[place], json.dumps(asdict(written)).encode()
 
-        requests = [json.dumps([prompt, max_new_tokens, list(stop)]) for prompt in prompts]
-        batches = self._prompt_batches(prompts, max_new_tokens)
+        encoded = [prompt_ids(self.tokenizer, prompt) for prompt in prompts]
+        requests = [json.dumps([ids, max_new_tokens, list(stop)]) for ids in encoded]
+        batches = self._prompt_batches([len(ids) for ids in encoded], max_new_tokens)
         found = self._answered("writing", requests, batches, compute, progress)
         return [Written(**json.loads(answer)) for answer in found]
 
-    def _prompt_batches(self, prompts: Sequence[str], max_new_tokens: int) -> list[list[int]]:
-        lengths = [len(prompt_ids(self.tokenizer, prompt)) for prompt in prompts]
-        waiting = sorted(range(len(prompts)), key=lambda at: (-lengths[at], at))
+    def _prompt_batches(self, lengths: Sequence[int], max_new_tokens: int) -> list[list[int]]:
+        waiting = sorted(range(len(lengths)), key=lambda at: (-lengths[at], at))
         batches = []
         while waiting:
             size = max(1, WRITING_TOKENS // (lengths[waiting[0]] + max_new_tokens))
