@@ -97,6 +97,6 @@ def _source(source: Path | str | None) -> Path | None:
 
 def refuse_taken(out: Path) -> None:
     """RequestError if a folder for results holds some already, or files cannot be written there."""
+    try_files(out)
     if (out / FILE_NAME).exists():
         raise RequestError(f"{out} holds results already: choose another folder. Nothing was done.")
-    try_files(out)

@@ -12,6 +12,7 @@ from models.checking import (
     check_tokenizer,
     check_weights,
     load_config,
+    refuse_unbuildable,
     tokenizer_explained,
     tokenizer_folder,
 )
@@ -21,6 +22,7 @@ from models.errors import EspalierError, RequestError, first_line
 from models.gguf import origin_note
 from models.memory import OutOfMemory, require
 from models.policy import choose_device, choose_dtype
+from models.precision import STORED, rounding_note, stored_dtype
 from models.quiet import quiet_transformers
 from models.readers import find_layout, find_reader
 from models.source import ModelSource, locate
@@ -42,16 +44,23 @@ def load(model: str, device: str = "auto", dtype: str = "auto") -> Loaded:
     """Loads MODEL: `embedded`, a local folder, or a Hub id `owner/name[@revision]`.
 
     Only safetensors are read and no code of a repository is run. The memory is forecast before any weight is read.
+    `dtype` is a name of `models.policy.DTYPES`, or "stored": that of the files, whatever this machine is fast in. What
+    is rounded by another choice than the person's is told in the description's notes.
     Raises RequestError for whatever the person can mend, EspalierError when loading itself fails.
     """
     target = choose_device(device)
-    precision = choose_dtype(target, dtype)
+    precision = choose_dtype(target, "auto" if dtype == STORED else dtype)
     source = locate(model, room=lambda size: require(size, target, model))
-    network = load_network(source, target, precision, as_stored=dtype == "auto")
+    if dtype == STORED:
+        check_folder(source)
+        precision = stored_dtype(check_weights(source)) or precision
+    network = load_network(source, target, precision, as_stored=dtype in ("auto", STORED))
     tokenizer = load_tokenizer(source)
     rows = network.get_input_embeddings().num_embeddings
     check_fit(model, rows, tokenizer.get_vocab(), tokenizer.get_added_vocab())
-    notes = tuple(filter(None, [note(source), origin_note(source.folder)]))
+    chosen = dtype in ("auto", STORED) and find_reader(source.folder) is None
+    rounded = rounding_note(model, check_weights(source), network) if chosen else None
+    notes = tuple(filter(None, [note(source), origin_note(source.folder), rounded]))
     for line in notes:
         logging.getLogger("espalier").warning(line)
     return Loaded(network, tokenizer, describe(network, model, identity(source), notes))
@@ -90,7 +99,7 @@ def _load_network(source: ModelSource, target: torch.device, precision: torch.dt
 
 
 def load_tokenizer(source: ModelSource) -> "PreTrainedTokenizerBase":
-    """Loads the tokenizer that lies beside the weights, or beside the adapter. RequestError if there is none or it is damaged."""
+    """Loads the tokenizer beside the weights, or beside the adapter. RequestError if there is none or it is damaged."""
     check_tokenizer(source)
     from transformers import AutoTokenizer
 
@@ -105,7 +114,7 @@ def load_tokenizer(source: ModelSource) -> "PreTrainedTokenizerBase":
 def _load_weights(source: ModelSource, dtype: torch.dtype) -> "PreTrainedModel":
     from transformers import AutoModelForCausalLM
 
-    load_config(source)
+    config = load_config(source)
     try:
         with quiet_transformers(), base_folder(source) as folder:
             network, info = AutoModelForCausalLM.from_pretrained(
@@ -122,6 +131,7 @@ def _load_weights(source: ModelSource, dtype: torch.dtype) -> "PreTrainedModel":
             f"{source.id} did not fit into memory: choose a smaller model or --dtype bfloat16."
         ) from error
     except Exception as error:
+        refuse_unbuildable(source, config)
         raise EspalierError(
             f"{source.id} could not be loaded: {first_line(error)}. Check that its files are whole."
         ) from error
@@ -129,8 +139,8 @@ def _load_weights(source: ModelSource, dtype: torch.dtype) -> "PreTrainedModel":
     if info["mismatched_keys"]:
         name, stored, wanted = sorted(info["mismatched_keys"], key=str)[0]
         raise RequestError(
-            f"{len(info['mismatched_keys'])} weights of {source.id} have other shapes than its config.json says (such as "
-            f"{name}: {list(stored)}, not {list(wanted)}): the two do not belong together; fetch or save the model again."
+            f"{len(info['mismatched_keys'])} weights of {source.id} have other shapes than its config.json says (such "
+            f"as {name}: {list(stored)}, not {list(wanted)}): the two do not belong together; fetch the model again."
         )
     if info["missing_keys"]:
         example = sorted(info["missing_keys"])[0]

@@ -26,7 +26,7 @@ PARTS = {
     "quant_map": "bitsandbytes", "W_q": "hqq", "codebooks": "aqlm", "down_proj_blocks": "mxfp4",
     "gate_up_proj_blocks": "mxfp4",
 }  # fmt: skip
-NARROW = ("F8", "F6", "F4")  # the beginnings of dtypes that are of no use without a scale
+NARROW = ("F8_", "F6_", "F4")  # the beginnings of dtypes that are of no use without a scale
 INTEGERS = {"I8", "U8", "I16", "U16", "I32", "U32", "I64", "U64"}
 
 

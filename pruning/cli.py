@@ -37,7 +37,9 @@ def _add_prune(commands) -> None:
     prune.add_argument("--plan", metavar="FILE", help="the plan that --dry-run --json or a pruning.json holds")
     prune.add_argument("--device", default="auto", metavar="auto|cpu|cuda", help="where to compute")
     prune.add_argument("--offload", action="store_true", help="only one block at a time on the GPU")
-    prune.add_argument("--dtype", default="auto", metavar="auto|float32|bfloat16|float16", help="of the result")
+    prune.add_argument(
+        "--dtype", default="auto", metavar="auto|float32|bfloat16|float16", help="of the result (auto: as stored)"
+    )
     prune.add_argument("--activations", default="cpu", choices=["cpu", "disk"], help="where they wait between blocks")
     prune.add_argument(
         "--pack", nargs="?", const="auto", metavar="FORMAT", help="save it packed, small and fast (see pack --help)"

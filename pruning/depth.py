@@ -147,7 +147,7 @@ class Depth:
         return [around, *(_facts_of(block, places, lists) for block in blocks)]
 
     def _same_kinds(self, scores: Sequence[float], depth: int) -> tuple[int, ...] | None:
-        """Of the choices whose kinds of blocks follow each other as the rules want at that depth, the highest scores."""
+        """Of the choices whose kinds of blocks follow each other as the rules want there, that of highest scores."""
         first = {name: value[:depth] for name, value in self._entries.items() if self._is_per_block(value)}
         try:
             wanted = self._facts(self._with_depth(first, depth))[1:]

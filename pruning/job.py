@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -41,6 +41,7 @@ class Job:
     `checkpoint` keeps what is done of an interruptible run. `warnings` are what stages found worth saying.
     `dense_perplexity` is the dense model's own on the calibration text, once that was read. `activations` is a folder
     that hidden states wait in (None: in memory), `device` where blocks are computed (None: where the model is).
+    `stored` has the dtypes that tensors of the model come back to, by their `id` (see `models.precision.computing_in`).
     `gradients` are the gradient statistics of the dense model that were taken, by their name and the projection's.
     """
 
@@ -55,6 +56,7 @@ class Job:
     dense_perplexity: float | None = None
     activations: Path | None = None
     device: torch.device | None = None
+    stored: Mapping[int, torch.dtype] = field(default_factory=dict)
     gradients: dict[str, dict[str, torch.Tensor]] = field(default_factory=dict)
     _stages: list[str] = field(default_factory=list, init=False)
 
@@ -72,6 +74,14 @@ class Job:
         """A walk over the blocks, on the calibration windows unless other batches are given."""
         batches = self.windows.batches if batches is None else batches
         return BlockWalk(self.model, self.anatomy.blocks, batches, self.activations, self.device)
+
+    def stored_dtype(self, parameter: torch.Tensor) -> torch.dtype:
+        """The dtype that the result has a parameter in, whatever is computed in."""
+        return self.stored.get(id(parameter), parameter.dtype)
+
+    def stored_bytes(self, parameter: torch.Tensor) -> int:
+        """The bytes that a parameter takes in the result."""
+        return parameter.numel() * self.stored_dtype(parameter).itemsize
 
     @property
     def method(self) -> Entry:

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from models.precision import computing_in
 from models.progress import Progress, part, silent
 from pruning.census import take_census
 from pruning.checkpoint import Checkpoint
@@ -35,6 +36,7 @@ def prune(
     checkpoint: Checkpoint | None = None,
     activations: Path | None = None,
     device: torch.device | None = None,
+    computed: torch.dtype | None = None,
 ) -> Report:
     """Prunes `model` in place and reports what was done.
 
@@ -45,7 +47,8 @@ def prune(
     `plan` is one made before for this model; masks that it records must come out the same. With a `checkpoint`
     finished blocks are kept, and put back if they are there already; it is for a caller who drops a failed model.
     `activations` is a folder where hidden states wait between blocks (None: in memory), `device` where blocks are
-    computed one at a time (None: where the model is).
+    computed one at a time (None: where the model is). `computed` is the dtype that is computed in (None: the model's);
+    the model has its own again afterwards, and every weight that was not changed its bits.
 
     Raises RequestError if the settings do not fit this model, EspalierError if the dense model is damaged, a weight or
     statistic is not finite, or memory is short.
@@ -54,7 +57,7 @@ def prune(
     progress = progress or silent
     before = take_census(model)
     config = config.settled(before)
-    with _job(model, tokenizer, config, calibration, progress, checkpoint, activations, device) as job:
+    with _job(model, tokenizer, config, calibration, progress, checkpoint, activations, device, computed) as job:
         if plan:
             check_fit(plan, job.anatomy)
         job.undo_steps = [] if undoable and checkpoint is None else None
@@ -68,16 +71,16 @@ def prune(
         except BaseException:
             job.undo()
             raise
-        return Report(
-            config=config,
-            plan=done,
-            before=before,
-            after=take_census(model),
-            calibration=_calibration(job.windows_used),
-            dense_perplexity=job.dense_perplexity,
-            seconds=time.perf_counter() - began,
-            warnings=_warnings(job, done),
-        )
+    return Report(
+        config=config,
+        plan=done,
+        before=before,
+        after=take_census(model),
+        calibration=_calibration(job.windows_used),
+        dense_perplexity=job.dense_perplexity,
+        seconds=time.perf_counter() - began,
+        warnings=_warnings(job, done),
+    )
 
 
 def preview(
@@ -89,11 +92,12 @@ def preview(
     *,
     activations: Path | None = None,
     device: torch.device | None = None,
+    computed: torch.dtype | None = None,
 ) -> Plan:
     """What `prune` would take out; the model is not changed. Arguments and errors as in `prune`."""
     progress = progress or silent
     config = config.settled(take_census(model))
-    with _job(model, tokenizer, config, calibration, progress, activations=activations, device=device) as job:
+    with _job(model, tokenizer, config, calibration, progress, None, activations, device, computed) as job:
         return find("structure", config.structure).implementation().plan(job)
 
 
@@ -105,9 +109,10 @@ def try_text(
     progress: Progress | None = None,
     *,
     device: torch.device | None = None,
+    computed: torch.dtype | None = None,
 ) -> None:
     """Reads the calibration text and tries the dense model on it, as `prune` begins. Arguments and errors as there."""
-    with _job(model, tokenizer, config, calibration, progress or silent, device=device) as job:
+    with _job(model, tokenizer, config, calibration, progress or silent, device=device, computed=computed) as job:
         job.read_windows()
 
 
@@ -139,6 +144,7 @@ def _job(
     checkpoint: Checkpoint | None = None,
     activations: Path | None = None,
     device: torch.device | None = None,
+    computed: torch.dtype | None = None,
 ) -> Iterator[Job]:
     """A job and its guards."""
 
@@ -160,7 +166,11 @@ def _job(
         activations=activations,
         device=device,
     )
-    with memory_advice(device or next(model.parameters()).device), exact_matmul():
+    with (
+        memory_advice(device or next(model.parameters()).device),
+        exact_matmul(),
+        computing_in(model, computed) as job.stored,
+    ):
         yield job
 
 

@@ -36,7 +36,7 @@ class Layers:
                     "Not the blocks of least influence went: the configuration places kinds of blocks by a rule, "
                     "which only other choices keep to."
                 )
-        sizes = [sum(parameter.nbytes for parameter in block.parameters()) for block in blocks]
+        sizes = [sum(job.stored_bytes(parameter) for parameter in block.parameters()) for block in blocks]
         return Plan(
             structure=config.structure,
             method=config.method,

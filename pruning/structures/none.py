@@ -40,7 +40,10 @@ class SingleWeights:
         orders = find_orders(job, pattern) if pattern.permuted else {}
         projections = tuple(
             self._plan_projection(
-                projection, Target(pattern, share[projection.name], job.method.group), orders.get(projection.name, ())
+                job,
+                projection,
+                Target(pattern, share[projection.name], job.method.group),
+                orders.get(projection.name, ()),
             )
             for projection in job.anatomy.projections
         )
@@ -68,9 +71,11 @@ class SingleWeights:
                     walk.advance(index, tick=lambda done: tick(0.5 + done / 2))
         return Plan(plan.structure, plan.method, plan.pattern, plan.sparsity, tuple(entries.values()))
 
-    def _plan_projection(self, projection: Projection, target: Target, order: tuple[int, ...]) -> ProjectionPlan:
+    def _plan_projection(
+        self, job: Job, projection: Projection, target: Target, order: tuple[int, ...]
+    ) -> ProjectionPlan:
         shape = projection.rows, projection.columns
-        size = projection.weight.numel() * projection.weight.element_size()
+        size = projection.weight.numel() * job.stored_dtype(projection.parameter).itemsize
         return ProjectionPlan(
             name=projection.name,
             block=projection.block,
@@ -121,7 +126,8 @@ class SingleWeights:
         if job.undo_steps is not None:
             job.undo_steps.append(partial(put_back, projection, weight.to("cpu", copy=True)))
         error = relative_error(weight.float(), solution.weight, statistics.get("gram"))
-        weight.copy_(solution.weight)
+        # Rounded here, so that what comes after is computed with the numbers that are saved.
+        weight.copy_(solution.weight.to(job.stored_dtype(projection.parameter)))
         norms = statistics.get("column_norms")
         dead = 0 if norms is None else int((norms == 0).sum())
         return entry.chosen(mask_hash(solution.keep), dead, error, solution.warnings)

@@ -1,4 +1,4 @@
-"""A configuration for fewer blocks: every rule rewritten so that the saved model is the pruned one, or refused first."""
+"""A configuration for fewer blocks: each rule rewritten so that the saved model is the pruned one, or refused."""
 
 import copy
 import json
@@ -33,7 +33,8 @@ RULES = [
     ("deepseek_v2", LATENT | dict(first_k_dense_replace=3, topk_method="greedy"), dict(first_k_dense_replace=2)),
     ("deepseek_v3", LATENT | dict(first_k_dense_replace=2), dict(first_k_dense_replace=1)),
     ("glm4_moe", EXPERTS | dict(first_k_dense_replace=3), dict(first_k_dense_replace=2)),
-    ("dots1", EXPERTS | dict(first_k_dense_replace=1, n_group=1, topk_group=1, n_shared_experts=1), dict(first_k_dense_replace=1)),
+    ("dots1", EXPERTS | dict(first_k_dense_replace=1, n_group=1, topk_group=1, n_shared_experts=1),
+     dict(first_k_dense_replace=1)),
     ("afmoe", EXPERTS | dict(num_dense_layers=3), dict(num_dense_layers=2)),
     ("qwen3_moe", EXPERTS | dict(mlp_only_layers=[1, 3, 5]), dict(mlp_only_layers=[2, 3])),
     ("qwen3_moe", EXPERTS | dict(decoder_sparse_step=2), dict(mlp_only_layers=[0, 1], decoder_sparse_step=1)),

@@ -1,5 +1,7 @@
 """The real engine over tiny models: what it keeps, what a cancelled prune leaves, what it refuses."""
 
+import shutil
+
 import pytest
 import torch
 
@@ -48,6 +50,20 @@ def test_pruning_leaves_the_dense_model_alone_and_measures_both(make_engine):
     assert not change.saves_memory and not change.saves_time and change.note
     assert fractions == sorted(fractions) and 0 <= fractions[0] and fractions[-1] <= 1
     assert engine.latest(engine.default_model) is twin and engine.twin(twin.key) is twin
+
+
+def test_a_twin_is_known_by_its_weights_and_by_the_whole_sparsity(make_engine, tiny_folder):
+    folder, others = tiny_folder(), tiny_folder(seed=1)
+    engine = make_engine(model=folder)
+    twin = engine.prune(str(folder), HALF_BY_SIZE, silent)
+    assert engine.prune(str(folder), HALF_BY_SIZE, silent) is twin
+    assert engine.prune(str(folder), Settings("magnitude", 0.50001), silent) is not twin
+    shutil.copyfile(others / "model.safetensors", folder / "model.safetensors")
+    while engine._dense.drop_oldest():  # as memory may want it
+        pass
+    new = engine.prune(str(folder), HALF_BY_SIZE, silent)
+    assert new is not twin and engine.latest(str(folder)) is new
+    assert new.loaded.description.revision != twin.loaded.description.revision
 
 
 def test_blocks_that_go_save_memory_and_time(make_engine):
