@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from models.destination import try_folder
 from models.errors import RequestError
 from models.files import new_folder
 from models.quiet import quiet_transformers
@@ -29,6 +30,7 @@ def convert(checkpoint: Path | str, vocabulary: Path | str, out: Path | str) -> 
 
     RequestError if a file is missing or of another format, or if `out` holds anything already.
     """
+    try_folder(out)
     model = read_model(Path(checkpoint))
     tokenizer = read_tokenizer(Path(vocabulary), model.config.vocab_size)
     with new_folder(out) as folder, quiet_transformers():

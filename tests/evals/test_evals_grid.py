@@ -5,11 +5,13 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
+from safetensors.torch import save_file
 
 from evals.results import write_results
-from evals.sweeping.cell_folder import CellFolder
+from evals.sweeping.cell_folder import CellFolder, made_of
 from evals.sweeping.grid import Grid
 from evals.sweeping.inputs import Inputs
 from models.errors import RequestError
@@ -148,17 +150,23 @@ def test_what_a_killed_process_left_is_gone_on_with_or_goes(folder, study):
 
 
 def test_a_kept_model_takes_its_place_even_if_the_process_was_killed_before(tmp_path, study):
+    settings = SETTINGS | {"model_and_libraries": "a", "calibration": "b", "machine": "c"}
     kept = tmp_path / "models" / "m_wanda_0.5"
     folder = CellFolder(tmp_path / "cells" / "m_wanda_0.5", kept)
-    folder.begin(SETTINGS)
+    folder.begin(settings)
     write_results(folder.path, study())
-    assert not folder.check(SETTINGS)  # the model is not there
-    (folder.workspace / "m_wanda_0.5").mkdir()
-    (folder.workspace / "m_wanda_0.5" / "config.json").write_text("{}")
-    assert folder.check(SETTINGS) and not kept.exists()
+    assert not folder.check(settings)  # the model is not there
+    made = folder.workspace / "m_wanda_0.5"
+    made.mkdir()
+    (made / "config.json").write_text("{}")
+    (made / "pruning.json").write_text(json.dumps({"identity": made_of(settings)}))
+    save_file({"weight": torch.zeros(2)}, made / "model.safetensors")
+    assert folder.check(settings) and not kept.exists()
     folder.settle()
-    assert folder.check(SETTINGS) and [path.name for path in kept.iterdir()] == ["config.json"]
-    assert not folder.workspace.exists()
+    assert folder.check(settings) and not folder.workspace.exists()
+    assert sorted(path.name for path in kept.iterdir()) == ["config.json", "model.safetensors", "pruning.json"]
+    with pytest.raises(RequestError, match="machine"):
+        folder.check(settings | {"machine": "another"})
 
 
 def test_a_folder_of_someone_else_is_not_touched(folder):

@@ -228,3 +228,25 @@ def test_no_kernel_leaves_its_memory(tmp_path):
     done = subprocess.run([program, "7", "150"], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "plain" in done.stdout and "0 failures" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (OSError(28, "No space left on device"), "ESPALIER_KERNELS_CACHE"),
+        (PermissionError(13, "Permission denied"), "ESPALIER_KERNELS_CACHE"),
+        (RuntimeError("Error building extension: c++: fatal error: No space left on device"), "ESPALIER_KERNELS_CACHE"),
+        (OSError("there is no C++ compiler"), "Install g++ and ninja"),
+        (RuntimeError("Ninja is required to load C++ extensions"), "Install g++ and ninja"),
+    ],
+)
+def test_kernels_that_cannot_be_had_come_with_the_remedy_that_fits(monkeypatch, error, says):
+    def fail():
+        raise error
+
+    monkeypatch.delenv("ESPALIER_KERNELS", raising=False)
+    monkeypatch.setattr(library, "_open", fail)
+    with pytest.warns(library.SlowKernels) as told:
+        assert library._load()[0] is None
+    others = {"ESPALIER_KERNELS_CACHE", "Install g++ and ninja"} - {says}
+    assert says in str(told[0].message) and not any(other in str(told[0].message) for other in others)

@@ -21,6 +21,8 @@ from pathlib import Path
 
 import torch
 
+from models.disk import explain
+
 NAME = "espalier_kernels"
 SOURCES = ("operators.cpp", "products.cpp", "block.cpp", "plain.cpp", "avx2.cpp", "avx512.cpp")
 HEADERS = ("matrix.h", "elementwise.h", "plain.h", "avx512_row.h", "packed.h", "block.h")
@@ -89,7 +91,7 @@ def _load() -> tuple:
     except Exception as error:  # whatever a compiler, a loader or a full disk can come up with
         reason = _reason(error)
         warnings.warn(
-            f"Packed layers run without their kernels, slowly: {reason}. Install g++ and ninja to have them compiled.",
+            f"Packed layers run without their kernels, slowly: {reason}. {_remedy(error)}",
             SlowKernels,
             stacklevel=3,
         )
@@ -102,6 +104,14 @@ def _reason(error: Exception) -> str:
     lines = str(error).splitlines() or [repr(error)]
     lines = [line for line in lines if "error:" in line] or lines  # of a compiler's pages, the line that says it
     return lines[0].strip().rstrip(".")
+
+
+def _remedy(error: Exception) -> str:
+    """What to do about it: where the disk refuses, a compiler is not what is missing."""
+    folder = cache_folder()
+    if explain(error, folder / "ready") is None:
+        return "Install g++ and ninja to have them compiled."
+    return f"Make room, or make {folder} writable, or name another folder by ESPALIER_KERNELS_CACHE."
 
 
 def _open() -> None:
