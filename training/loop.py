@@ -17,6 +17,7 @@ from torch import nn
 
 from models.disk import WriteFailed
 from models.errors import EspalierError, RequestError
+from models.policy import choose_dtype
 from models.progress import Progress, silent
 from training.attention import attention_for
 from training.checkpoint import load_checkpoint, save_checkpoint
@@ -158,6 +159,12 @@ def _set_rates(optimizers, peaks, factor: float) -> None:
             group["lr"] = peak * factor
 
 
+def mixed_precision(device: torch.device) -> torch.autocast:
+    """Products in bfloat16; on a CPU that does not multiply it, where it is many times slower, in float32."""
+    enabled = device.type != "cpu" or choose_dtype(device) is torch.bfloat16
+    return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
+
+
 def accumulate_gradients(model: nn.Module, loss: Loss, step: list[Window], processes: Processes) -> torch.Tensor:
     """Adds up the gradient of the step's weighted mean loss; returns what this process's windows are of that mean."""
     weight = max(sum(float(weights.sum()) for _, weights in step), 1e-6)  # of all processes: no need to ask them
@@ -165,7 +172,7 @@ def accumulate_gradients(model: nn.Module, loss: Loss, step: list[Window], proce
     value = torch.zeros((), device=processes.device)
     for number, (ids, weights) in enumerate(batches, 1):
         with nullcontext() if number == len(batches) else processes.without_averaging(model):
-            with torch.autocast(ids.device.type, torch.bfloat16):
+            with mixed_precision(ids.device):
                 share = loss(model, ids, weights) * (weights.sum() / weight)
             (share * processes.count).backward()  # they are averaged over the processes, and should be added
         value += share.detach()
@@ -179,7 +186,7 @@ def _validate(model: nn.Module, loss: Loss, windows: Sequence[Window], processes
     value = 0.0
     model.eval()
     for ids, weights in processes.batches(windows):
-        with torch.autocast(ids.device.type, torch.bfloat16):
+        with mixed_precision(ids.device):
             value += float(loss(model, ids, weights) * weights.sum()) / weight
     model.train()
     return processes.agree(value, 0.0)[0]

@@ -154,14 +154,14 @@ def test_answers_that_are_all_right_are_no_certainty(local):
 
     share = -(-unseen_share(20) * 20 // 1) / 20  # of whole answers
     right = {("a", "t"): classified([True] * 20), ("b", "t"): classified([True] * 20)}
-    found = {(each.model, each.measurement.metric): each.measurement for each in run(local("mine"), right)}
+    found = {(each.model, each.measurement.metric): each.measurement for each in run(local("sure"), right)}
     assert found["a", "hits"].interval == pytest.approx((1 - share, 1)) and found["a", "hits"].stderr > 0
     assert found["b", "hits_difference"].interval == pytest.approx((-share, share))
 
 
 @pytest.mark.parametrize(("text", "value"), [("a cat", 1.0), ("dog", 0.0)])
 def test_texts_that_are_all_alike_are_no_certainty(local, text, value):
-    name = local("texts", "string", "datasets.Sequence(datasets.Value('string'))", "p in r")
+    name = local(f"alike_{value:.0f}", "string", "datasets.Sequence(datasets.Value('string'))", "p in r")
     (found,) = [each.measurement for each in run(name, {("a", "t"): written([text] * 12)})]
     low, high = found.interval
     assert found.value == value and low <= value <= high and high - low == pytest.approx(0.25)
