@@ -11,6 +11,7 @@ from inspect import signature
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import numpy as np
 
@@ -53,7 +54,8 @@ def hub_metric(name: str) -> "EvaluationModule":
     except ImportError:
         raise RequestError(f"{PREFIX}{name} needs the library: pip install evaluate.") from None
     try:
-        return evaluate.load(str(local.resolve()) if local.exists() else name)
+        # An id of its own, for a computation that fails keeps its file locked and the next one of that name would wait.
+        return evaluate.load(str(local.resolve()) if local.exists() else name, experiment_id=uuid4().hex)
     except Exception as error:
         why = "check its script" if local.exists() else "it comes from the Hub; check the name and the network"
         raise EspalierError(

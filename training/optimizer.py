@@ -5,6 +5,8 @@ import warnings
 import torch
 from torch import nn
 
+from models.policy import choose_dtype
+
 OPTIMIZERS = ("muon", "adamw")
 
 
@@ -21,6 +23,10 @@ def make_optimizers(
     others = [p for p in parameters if p.ndim != 2 or id(p) in embeddings]
     adam = {"lr": learning_rate, "betas": (0.9, 0.95), "fused": True}
     if name == "muon" and hasattr(torch.optim, "Muon"):
+        device = next(model.parameters()).device
+        if device.type == "cpu" and choose_dtype(device) is not torch.bfloat16:
+            text = "This CPU does not multiply bfloat16, in which Muon works: AdamW is many times faster here."
+            warnings.warn(text, stacklevel=2)
         first = torch.optim.Muon(matrices, lr=learning_rate, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw")
     else:
         if name == "muon":
