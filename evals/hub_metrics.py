@@ -54,8 +54,7 @@ def hub_metric(name: str) -> "EvaluationModule":
     except ImportError:
         raise RequestError(f"{PREFIX}{name} needs the library: pip install evaluate.") from None
     try:
-        # An id of its own, for a computation that fails keeps its file locked and the next one of that name would wait.
-        return evaluate.load(str(local.resolve()) if local.exists() else name, experiment_id=uuid4().hex)
+        return evaluate.load(str(local.resolve()) if local.exists() else name)
     except Exception as error:
         why = "check its script" if local.exists() else "it comes from the Hub; check the name and the network"
         raise EspalierError(
@@ -73,6 +72,8 @@ def hub_results(
     those of none, or there is no task. `name` may begin with `evaluate:`.
     """
     metric = hub_metric(name)
+    # Its files are its own: those of a computation that failed stay locked, and the next of that name would wait for ever.
+    metric.experiment_id = uuid4().hex
     short = Path(name.removeprefix(PREFIX)).name
     tasks = list(dict.fromkeys(task for _, task in samples))
     if not tasks:
