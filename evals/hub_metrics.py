@@ -40,8 +40,8 @@ def is_hub_metric(name: str) -> bool:
     return name.startswith(PREFIX)
 
 
-def hub_metric(name: str) -> "EvaluationModule":
-    """The metric of that name or local folder, with or without `evaluate:`.
+def hub_metric(name: str, **options: str) -> "EvaluationModule":
+    """The metric of that name or local folder, with or without `evaluate:`; `options` are those of `evaluate.load`.
 
     Raises RequestError for a name that is refused or a missing library, EspalierError where it cannot be loaded.
     """
@@ -54,7 +54,7 @@ def hub_metric(name: str) -> "EvaluationModule":
     except ImportError:
         raise RequestError(f"{PREFIX}{name} needs the library: pip install evaluate.") from None
     try:
-        return evaluate.load(str(local.resolve()) if local.exists() else name)
+        return evaluate.load(str(local.resolve()) if local.exists() else name, **options)
     except Exception as error:
         why = "check its script" if local.exists() else "it comes from the Hub; check the name and the network"
         raise EspalierError(
@@ -68,12 +68,12 @@ def hub_results(
     """The metric's figures of every model on every task, and their differences from the baseline's, paired.
 
     `samples` are those of a run (`Trial.samples`), task by task the same for all models. Intervals are percentile
-    bootstraps over samples; where all resamples agree, those of `evals.hub_unseen`. A task whose answers the metric does not take is named in `notes`; RequestError if it takes
+    bootstraps over samples; where all resamples agree, those of `evals.hub_unseen`. A task whose answers the metric does
+    not take is named in `notes`; RequestError if it takes
     those of none, or there is no task. `name` may begin with `evaluate:`.
     """
-    metric = hub_metric(name)
-    # Its files are its own: those of a computation that failed stay locked, and the next of that name would wait for ever.
-    metric.experiment_id = uuid4().hex
+    # Files of its own: those of a computation that failed stay locked, and the next of that name would wait for ever.
+    metric = hub_metric(name, experiment_id=uuid4().hex)
     short = Path(name.removeprefix(PREFIX)).name
     tasks = list(dict.fromkeys(task for _, task in samples))
     if not tasks:
