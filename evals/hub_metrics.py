@@ -69,8 +69,8 @@ def hub_results(
 
     `samples` are those of a run (`Trial.samples`), task by task the same for all models. Intervals are percentile
     bootstraps over samples; where all resamples agree, those of `evals.hub_unseen`. A task whose answers the metric does
-    not take is named in `notes`; RequestError if it takes
-    those of none, or there is no task. `name` may begin with `evaluate:`.
+    not take is named in `notes`; RequestError if it takes those of none, or there is no task. `name` may begin with
+    `evaluate:`.
     """
     # Files of its own: those of a computation that failed stay locked, and the next of that name would wait for ever.
     metric = hub_metric(name, experiment_id=uuid4().hex)
