@@ -8,6 +8,7 @@ from evals.asking.respondent import Respondent
 from evals.metrics.grammar import answer, figures, judge
 from evals.task import Task
 from models import Loaded
+from models.errors import RequestError
 from models.progress import silent
 
 WORDS = ["The tree", "A gardener", "Café crème", "no one", "cuts", "is", "grows", "the branches", "away", "花园"]
@@ -50,10 +51,16 @@ def test_the_good_sentence_is_the_likelier_one_by_a_plain_sum(loaded):
     assert hits == [[float(good > bad)] for good, bad in plain] and 0 < np.sum(hits) < 40
 
 
-def test_a_tie_is_wrong_either_way_and_each_term_is_told_apart(loaded):
-    rows = [{"good": "the same", "bad": "the same", "term": "one"}, {"good": "a tree", "bad": "a wall", "term": "two"}]
-    tie, pair = answers(loaded, rows)
-    assert judge(TASK, rows[0], tie) == {"accuracy": [0.0], "accuracy[one]": [0.0]}
-    right, wrong = judge(TASK, rows[1], pair), judge(TASK, rows[1], pair[::-1])
+def test_a_tie_is_wrong_and_each_term_is_told_apart(loaded):
+    row = {"good": "a tree", "bad": "a wall", "term": "two"}
+    [pair] = answers(loaded, [row])
+    right, wrong = judge(TASK, row, pair), judge(TASK, row, pair[::-1])
     assert right.keys() == {"accuracy", "accuracy[two]"} and right["accuracy"][0] + wrong["accuracy"][0] == 1
+    tie = [{**side, "log_likelihood": -3.0} for side in pair]
+    assert judge(TASK, {**row, "term": "one"}, tie) == {"accuracy": [0.0], "accuracy[one]": [0.0]}
     assert [figure.name for figure in figures(TASK)] == ["accuracy", "accuracy[one]"]
+
+
+def test_a_pair_of_the_same_sentence_is_refused(loaded):
+    with pytest.raises(RequestError, match="a minimal pair differs"):
+        answers(loaded, [{"good": "the same", "bad": "the same", "term": "one"}])
