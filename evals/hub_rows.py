@@ -7,7 +7,7 @@ from models.errors import RequestError
 
 
 def hub_rows(name: str) -> list[Row]:
-    """All rows of `owner/name[@revision]:config:split` (config `default` where it has none).
+    """All rows of `owner/name[@revision]:config:split` (config `default`: the set's own, whatever it is called).
 
     Raises RequestError for what the person can mend, EspalierError where the Hub cannot be reached.
     """
@@ -19,9 +19,8 @@ def hub_rows(name: str) -> list[Row]:
             f"Reading {name} needs the package `datasets`: `pip install datasets`, or give --source."
         ) from None
     try:
-        found = datasets.load_dataset(
-            asked["repo"], asked["config"], split=asked["split"], revision=asked["revision"]
-        ).to_list()
+        config = None if asked["config"] == "default" else asked["config"]
+        found = datasets.load_dataset(asked["repo"], config, split=asked["split"], revision=asked["revision"]).to_list()
     except Exception as error:
         raise explain_hub_error(name, error) from error
     rows = [Row(fields, f"{name}, row {number}") for number, fields in enumerate(found, 1)]

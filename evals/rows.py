@@ -51,21 +51,28 @@ def read_rows(path: Path, layout: str | None = None, columns: Sequence[str] = ()
     return rows
 
 
-def read_parallel(paths: Sequence[Path], columns: Sequence[str]) -> list[Row]:
+def read_parallel(paths: Sequence[Path], columns: Sequence[str | None]) -> list[Row]:
     """Rows of files whose lines belong together, a column a file. RequestError if they differ in length or number.
 
-    Blank lines at the end of a file do not count.
+    Blank lines at the end of a file do not count. A column without a name stands for the fields of a .jsonl file.
     """
     if len(paths) != len(columns):
         raise RequestError(f"{len(paths)} files of aligned lines need as many columns, not {len(columns)}: name them.")
-    sides = [_without_blank_end(read_rows(path, "lines")) for path in paths]
+    sides = [_side(path, name) for path, name in zip(paths, columns, strict=True)]
     if len({len(side) for side in sides}) > 1:
         lengths = ", ".join(f"{path.name} {len(side)}" for path, side in zip(paths, sides, strict=True))
         raise RequestError(f"The files are not aligned ({lengths} lines): fetch them again.")
     return [
-        Row({name: row["line"] for name, row in zip(columns, lines, strict=True)}, lines[0].where)
-        for lines in zip(*sides, strict=True)
+        Row({name: value for row in beside for name, value in row.items()}, beside[0].where)
+        for beside in zip(*sides, strict=True)
     ]
+
+
+def _side(path: Path, name: str | None) -> list[Row]:
+    """The rows of one file among aligned ones."""
+    if name is None:
+        return read_rows(path)
+    return [Row({name: row["line"]}, row.where) for row in _without_blank_end(read_rows(path, "lines"))]
 
 
 def kind_of(path: Path) -> str:

@@ -14,10 +14,11 @@
 
 and whatever else its metric asks for (`label`, `choices`, `references`, `stop`, ...). `data` may say `layout` and
 `columns` (see `evals.rows`) and name a list of files: their rows follow one another, unless the layout is `parallel`,
-where the files' lines belong together. `kept_back: {title: 6}` leaves only rows whose field was kept back from the
+where the files' lines belong together (a column `null` is a .jsonl file, whose rows have names of their own). `kept_back: {title: 6}` leaves only rows whose field was kept back from the
 training of the embedded model (`training.held_out`), `treebank: [text]` joins the words of a field that the Penn
-Treebank's spacing parts (`do n't , please`), and `one_line: [text]` makes every run of white space in a field one
-space. `trained_on` says what the embedded model learned from the set otherwise, which the report then tells.
+Treebank's spacing parts (`do n't , please`), `one_line: [text]` makes every run of white space in a field one
+space, and `stripped: [text]` takes it off both ends. `form: question` brings rows of several layouts into one
+(`evals.forms`). `trained_on` says what the embedded model learned from the set otherwise, which the report then tells.
 
 Every row is checked before a model is asked (`check_rows`): a complaint names the file and the line.
 """
@@ -30,6 +31,7 @@ from pathlib import Path
 from string import Formatter
 from typing import Any
 
+from evals.forms import shaped
 from evals.row import Row, is_missing, place_of
 from evals.rows import read_parallel, read_rows
 from models.characters import BYTE_ORDER_MARK, check_strings
@@ -44,7 +46,7 @@ TEXTS = Path(__file__).parent / "texts"
 REQUIRED = ("summary", "metric", "data", "prompt")
 MOST_LABELS = 50
 UNHASHED = ("shots", "may_be_empty")  # say what the prompt and the rows are, which the digests of both cover
-CLEANED = {"treebank": join_tokens, "one_line": one_line}
+CLEANED = {"treebank": join_tokens, "one_line": one_line, "stripped": str.strip}
 
 
 @dataclass(frozen=True)
@@ -166,7 +168,9 @@ class Task:
         return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
     def _kept(self, rows: list[Row]) -> list[Row]:
-        """The rows that the task is of, with cleaned fields."""
+        """The rows that the task is of, in its form, with cleaned fields."""
+        if form := self.data.get("form"):
+            rows = shaped(rows, form)
         for name, one_in in self.data.get("kept_back", {}).items():
             # Training knows a text without the white space around it, and as it is within.
             rows = [row for row in rows if is_held_out(self.text(row, name, empty=True).strip(), one_in)]

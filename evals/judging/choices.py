@@ -39,7 +39,10 @@ def run_choices(trial: Trial, metric: str) -> Iterator[Result]:
 
 
 def continuations(task: Task, row: Row) -> list[str]:
-    """What may follow the prompt: the task's fixed choices, or those in a field of the row, behind the `delimiter`."""
+    """What may follow the prompt: the task's fixed choices, or those of the row behind the `delimiter`.
+
+    The row's are listed in the field that `choices` names, or each has a field of its own and `choices` lists those.
+    """
     choices = task.option("choices")
     if isinstance(choices, dict):
         return list(choices.values())
@@ -50,11 +53,12 @@ def continuations(task: Task, row: Row) -> list[str]:
 def target(task: Task, row: Row) -> int:
     """The number of the right choice: told by its text, its number from 0, or its letter.
 
-    RequestError for a label that is missing or none of them.
+    With `label_is: number` it is the number in any case, for choices that are numbers themselves. RequestError for a
+    label that is missing or none of them.
     """
     label, choices = task.label(row, task.option("label")), task.option("choices")
     known = [str(key) for key in choices] if isinstance(choices, dict) else _listed(task, row)
-    if label in known:
+    if label in known and task.options.get("label_is") != "number":
         return known.index(label)
     if not isinstance(choices, dict):
         number = int(label) if label.isdecimal() else LETTERS.find(label.upper()) if len(label) == 1 else -1
@@ -77,7 +81,10 @@ def answer(
     scored = respondent.likelihoods(asked, part(progress, 0, 0.9 if _by_pmi(task) else 1))
     if trial is not None:
         tell_cuts(trial, respondent.name, task, [choices[0].dropped for choices in scored])
-    answers = [[_scores(score) for score in choices] for choices in scored]
+    answers = [
+        [_scores(score, text) for score, text in zip(choices, _counted(task, row, asked_of), strict=True)]
+        for choices, row, (_, asked_of) in zip(scored, rows, asked, strict=True)
+    ]
     if _by_pmi(task):
         distinct = list(dict.fromkeys(choice for _, choices in asked for choice in choices))
         alone = respondent.likelihoods([("", [choice]) for choice in distinct], part(progress, 0.9, 1))
@@ -142,18 +149,27 @@ def protocol(task: Task) -> dict[str, Any]:
     return {"choices": list(choices.values()) if isinstance(choices, dict) else "of each row"}
 
 
-def _scores(score: ChoiceScore) -> dict[str, float]:
+def _scores(score: ChoiceScore, text: str) -> dict[str, float]:
     total = score.log_likelihood
     return {
         "log_likelihood": total,
         "greedy": float(score.greedy),
-        "norm": total / max(score.characters, 1),
-        "bytes": total / max(score.bytes, 1),
+        "norm": total / max(len(text), 1),
+        "bytes": total / max(len(text.encode()), 1),
     }
+
+
+def _counted(task: Task, row: Row, asked: Sequence[str]) -> list[str]:
+    """What of every choice its length counts: the choice as the row has it, a class without the spaces before it."""
+    if isinstance(task.option("choices"), dict):
+        return [choice.lstrip(" ") for choice in asked]
+    return _listed(task, row)
 
 
 def _listed(task: Task, row: Row) -> list[str]:
     name = task.option("choices")
+    if isinstance(name, list):
+        return [task.text(row, each) for each in name]
     listed = task.field(row, name)
     if not isinstance(listed, list) or len(listed) < 2:
         raise RequestError(f"{task.at(row)}: the field {name!r} must be a list of two choices at least.")

@@ -27,7 +27,7 @@ LOWER_IS_BETTER = re.compile(
     r"(\w*perplexity|bits_per_byte|nll|brier|ece|seq_rep_\w+|repetition_rate|wer|flip_rate|kl\w*)(\[.*\])?"
 )
 OUTPUT_TYPES = {"classification": "multiple_choice", "choice": "multiple_choice", "grammar": "multiple_choice"}
-OUTPUT_TYPES |= {"last_word": "loglikelihood", "perplexity": "loglikelihood_rolling"}
+OUTPUT_TYPES |= {"last_word": "loglikelihood", "partial": "multiple_choice", "perplexity": "loglikelihood_rolling"}
 Samples = Mapping[tuple[str, str], Sequence[Sample]]  # by model and task
 
 

@@ -75,7 +75,11 @@ def _arguments(sample: Sample, protocol: Mapping[str, Any], requests: int) -> li
     known += [each for each in (protocol.get("choices"), sample.doc.get("choices")) if isinstance(each, list)]
     known += [[_text(sample.target)]]  # a single continuation is the target
     scored = next((each for each in known if len(each) == requests and None not in each), [None] * requests)
-    return [{"arg_0": sample.prompt} | ({} if choice is None else {"arg_1": choice}) for choice in scored]
+    prompts = [entry.get("prompt", sample.prompt) if isinstance(entry, dict) else sample.prompt for entry in entries]
+    return [
+        {"arg_0": prompt} | ({} if choice is None else {"arg_1": choice})
+        for prompt, choice in zip(prompts, scored, strict=True)
+    ]
 
 
 def _text(value: Any) -> str:
