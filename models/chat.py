@@ -77,15 +77,16 @@ def find_template(tokenizer: "PreTrainedTokenizerBase") -> ChatTemplate | None:
     if not source:
         return None
     asked = [{"role": "user", "content": PROBE}]
-    complaint = "it leaves out what the user says"
+    complaints = []
     for parts in (False, True):
         template = ChatTemplate(tokenizer, source, parts)
         try:
             if PROBE in template.text(asked):
                 return replace(template, takes_system=_takes_system(template, asked))
+            complaints.append("it leaves out what the user says")
         except RequestError as error:
-            complaint = first_line(error.__cause__)
-    raise RequestError(f"The model's chat template cannot be used ({complaint.rstrip('.')}).")
+            complaints.append(first_line(error.__cause__).rstrip("."))
+    raise RequestError(f"The model's chat template cannot be used ({complaints[0]}).")
 
 
 def without_system(messages: Messages) -> list[Mapping[str, str]]:
