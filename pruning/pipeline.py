@@ -17,11 +17,14 @@ from pruning.guards import dense_perplexity, exact_matmul, memory_advice
 from pruning.job import Job
 from pruning.overlap import sketch
 from pruning.plan import Plan
+from pruning.recovery import Recovery
 from pruning.registry import find
 from pruning.replaying import check_fit, check_masks, read_record
 from pruning.report import Report
 from pruning.roles import EXPERT_ROLES, find_anatomy
 from pruning.windows import Windows, calibration_windows
+
+PRUNED = 0.3  # of the progress, where a recovery follows, which takes longer
 
 
 def prune(
@@ -57,16 +60,18 @@ def prune(
     progress = progress or silent
     before = take_census(model)
     config = config.settled(before)
-    with _job(model, tokenizer, config, calibration, progress, checkpoint, activations, device, computed) as job:
+    with opened(model, tokenizer, config, calibration, progress, checkpoint, activations, device, computed) as job:
         if plan:
             check_fit(plan, job.anatomy)
         job.undo_steps = [] if undoable and checkpoint is None else None
         structure = find("structure", config.structure).implementation()
+        recovery = Recovery(job)
         try:
+            recovery.begin()
             done = structure.apply(job, plan or _plan(job, checkpoint, structure.plan))
             if plan:
                 check_masks(plan, done)
-            find("recover", config.recover).implementation(model, tokenizer)
+            recovered = recovery.run(part(progress, PRUNED, 0.99)) if done.dropped else ()
             progress(1.0, "Pruned")
         except BaseException:
             job.undo()
@@ -80,6 +85,7 @@ def prune(
         dense_perplexity=job.dense_perplexity,
         seconds=time.perf_counter() - began,
         warnings=_warnings(job, done),
+        recovery=recovered,
     )
 
 
@@ -97,7 +103,8 @@ def preview(
     """What `prune` would take out; the model is not changed. Arguments and errors as in `prune`."""
     progress = progress or silent
     config = config.settled(take_census(model))
-    with _job(model, tokenizer, config, calibration, progress, None, activations, device, computed) as job:
+    with opened(model, tokenizer, config, calibration, progress, None, activations, device, computed) as job:
+        Recovery(job)  # refuses what it cannot do
         return find("structure", config.structure).implementation().plan(job)
 
 
@@ -112,7 +119,7 @@ def try_text(
     computed: torch.dtype | None = None,
 ) -> None:
     """Reads the calibration text and tries the dense model on it, as `prune` begins. Arguments and errors as there."""
-    with _job(model, tokenizer, config, calibration, progress or silent, device=device, computed=computed) as job:
+    with opened(model, tokenizer, config, calibration, progress or silent, device=device, computed=computed) as job:
         job.read_windows()
 
 
@@ -135,22 +142,24 @@ def replay(
 
 
 @contextmanager
-def _job(
+def opened(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     config: PruningConfig,
-    calibration: Sequence[str] | None,
-    progress: Progress,
+    calibration: Sequence[str] | None = None,
+    progress: Progress | None = None,
     checkpoint: Checkpoint | None = None,
     activations: Path | None = None,
     device: torch.device | None = None,
     computed: torch.dtype | None = None,
+    windows: Windows | None = None,
 ) -> Iterator[Job]:
-    """A job and its guards."""
+    """A job and its guards; `windows` are those of the calibration text if they were cut already."""
 
     def read() -> tuple[Windows, float]:
-        windows = calibration_windows(model, tokenizer, config, calibration, part(progress, 0.0, 0.05))
-        return windows, dense_perplexity(job, windows, part(progress, 0.05, 0.1))
+        shown = part(progress, 0.0, 0.05)
+        cut = windows or calibration_windows(model, tokenizer, config, calibration, shown)
+        return cut, dense_perplexity(job, cut, part(progress, 0.05, 0.1))
 
     def read_windows() -> Windows:
         windows, job.dense_perplexity = checkpoint.windows(read) if checkpoint else read()
@@ -161,7 +170,7 @@ def _job(
         anatomy=find_anatomy(model),
         config=config,
         read_windows=read_windows,
-        progress=part(progress, 0.1, 0.99),
+        progress=part(progress, 0.1, 0.99 if config.recover == "none" else PRUNED),
         checkpoint=checkpoint,
         activations=activations,
         device=device,
