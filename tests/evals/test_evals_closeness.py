@@ -113,7 +113,7 @@ def test_a_run_tells_how_close_the_second_model_is(pair, tmp_path):
 def test_models_with_other_tokenizers_are_not_compared(pair, tmp_path, tiny_model):
     train_tokenizer(["A tree beside a wall, another text altogether."] * 9, 320).save_pretrained(tmp_path / "other")
     tiny_model().save_pretrained(tmp_path / "other")
-    document = evaluate_models([pair[0], str(tmp_path / "other")], metrics=["closeness"], cache=None)
+    document = evaluate_models([pair[0], str(tmp_path / "other")], metrics=["closeness"], dtype="float32", cache=None)
     assert document["results"] == [] and "different vocabularies" in document["notes"][0]
     assert "\n" not in document["notes"][0]
 
