@@ -7,7 +7,7 @@ from functools import cached_property
 
 from evals.texts import prose
 from models.characters import check_strings
-from models.documents import HUB_DATASET, file_documents, hub_documents, is_hub_name
+from models.documents import HUB_DATASET, file_documents, hub_documents, is_hub_name, only_texts
 from models.errors import RequestError
 from models.reading import is_there, user_path
 
@@ -58,11 +58,11 @@ def load_text(data: str) -> Text:
         return embedded()
     path = user_path(data)
     if is_there(path) or not is_hub_name(data):
-        return _checked(_joined(path.name, file_documents(path)))
+        return _checked(_joined(path.name, only_texts(file_documents(path), str(path))))
     split, documents = hub_documents(data, SPLITS)
     chosen = HUB_DATASET.fullmatch(data)
     name = data if chosen["split"] else f"{data}:{split}"
-    return _checked(_joined(name, documents, chosen["revision"]))
+    return _checked(_joined(name, only_texts(documents, f"The data set {data}"), chosen["revision"]))
 
 
 def _joined(id: str, documents: Iterable[str], revision: str | None = None) -> Text:

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from models.characters import check_strings, checked
+from models.columns import row_document
+from models.dialogues import Dialogue
 from models.disk import full
 from models.errors import EspalierError, RequestError, first_line
 from models.reading import is_there, reading, require_file
@@ -18,7 +20,7 @@ HUB_DATASET = re.compile(
     r"(?P<repo>[\w.-]+(/[\w.-]+)?)(@(?P<revision>[\w./-]+))?(:(?P<config>[\w.-]+))?(:(?P<split>[\w.-]+))?"
 )
 FORMS = (
-    "a .txt or .raw file, a .jsonl file with a field `text` (either may end in .gz), "
+    "a .txt or .raw file, a .jsonl file with a field `text` or a conversation a line (either may end in .gz), "
     "or a Hub data set owner/name[@revision][:config[:split]]"
 )
 
@@ -35,11 +37,11 @@ def is_hub_name(data: str) -> bool:
     return not looks_like_file and HUB_DATASET.fullmatch(data) is not None
 
 
-def file_documents(path: Path) -> Iterator[str]:
-    """The documents of a file: one of plain text is one, a .jsonl one a line.
+def file_documents(path: Path, columns: Sequence[str] | None = None) -> Iterator[str | Dialogue]:
+    """The documents of a file: one of plain text is one, a .jsonl one a line (see `models.columns.row_document`).
 
     Raises RequestError, naming the line where there is one, if the file is missing, of another kind, damaged, not
-    UTF-8, has characters that nobody can use, or holds something else than objects with a string field `text`.
+    UTF-8, has characters that nobody can use, or its lines are no objects with `columns` (None: with known ones).
     """
     if is_there(path) and not path.name.lower().endswith(SUFFIXES):
         raise RequestError(f"{path} is not a text that can be read here: give {FORMS}.")
@@ -49,21 +51,27 @@ def file_documents(path: Path) -> Iterator[str]:
         opener = gzip.open if path.name.lower().endswith(".gz") else open
         with reading(path), opener(path, "rt", encoding="utf-8-sig", newline="") as file:  # line ends as they are
             if kind.endswith(PLAIN):
+                if columns:
+                    raise RequestError(f"{path} is plain text and has no columns: leave --columns away.")
                 yield checked(file.read(), str(path))
             else:
-                yield from (_text_field(path, number, line) for number, line in enumerate(file, 1) if line.strip())
+                lines = ((number, line) for number, line in enumerate(file, 1) if line.strip())
+                yield from (_line_document(f"{path}, line {number}", line, columns) for number, line in lines)
     except UnicodeDecodeError as error:
         raise RequestError(f"{path} is not UTF-8 text (byte {error.start}): convert it first.") from None
     except (EOFError, OSError, zlib.error) as error:
         raise RequestError(f"{path} cannot be read ({error}): it may be cut off; make it again.") from None
 
 
-def hub_documents(name: str, splits: Sequence[str], seed: int | None = None) -> tuple[str, Iterator[str]]:
-    """The documents (column `text`) of a Hub data set `owner/name[@revision][:config[:split]]`, as a stream.
+def hub_documents(
+    name: str, splits: Sequence[str], seed: int | None = None, columns: Sequence[str] | None = None
+) -> tuple[str, Iterator[str | Dialogue]]:
+    """The documents of a Hub data set `owner/name[@revision][:config[:split]]`, as a stream.
 
     Without a split in the name the first of `splits` that the set has is taken; its name is returned too. With a
-    seed the stream is shuffled within a buffer. Raises RequestError for what the person can mend (no library, no such
-    configuration, split or column), EspalierError where the Hub cannot be reached.
+    seed the stream is shuffled within a buffer. A row is read as `models.columns.row_document` says. Raises
+    RequestError for what the person can mend (no library, no such configuration, split or column), EspalierError where
+    the Hub cannot be reached.
     """
     asked = HUB_DATASET.fullmatch(name).groupdict()
     try:
@@ -83,18 +91,27 @@ def hub_documents(name: str, splits: Sequence[str], seed: int | None = None) -> 
         raise
     except Exception as error:
         raise explain_hub_error(name, error) from error
-    return split, _text_column(name, rows if seed is None else rows.shuffle(seed=seed, buffer_size=1000))
+    return split, _row_documents(name, rows if seed is None else rows.shuffle(seed=seed, buffer_size=1000), columns)
 
 
-def _text_column(name: str, rows) -> Iterator[str]:
+def only_texts(documents: Iterator[str | Dialogue], place: str) -> Iterator[str]:
+    """The documents; RequestError for a conversation, which is no running text."""
+    for document in documents:
+        if isinstance(document, Dialogue):
+            raise RequestError(
+                f"{place} holds conversations (such as messages, or a prompt and its response), and running text is "
+                "read here: give a text, or .jsonl with a field `text`."
+            )
+        yield document
+
+
+def _row_documents(name: str, rows, columns: Sequence[str] | None) -> Iterator[str | Dialogue]:
     try:
         for number, row in enumerate(rows, 1):
-            if "text" not in row:
-                raise RequestError(f"The data set {name} has no column `text` (it has {', '.join(row)}): use another.")
-            if not isinstance(row["text"], str):
-                raise RequestError(f"The data set {name}, row {number} as it was read: `text` is {row['text']!r:.40}: use another.")
-            check_strings(row["text"], f"The data set {name}, row {number} as it was read,", nul=True)
-            yield row["text"]
+            place = f"The data set {name}, row {number} as it was read"
+            document = row_document(row, columns, place)
+            check_strings(_strings(document), f"{place},", nul=True)
+            yield document
     except EspalierError:
         raise
     except Exception as error:
@@ -113,11 +130,17 @@ def explain_hub_error(name: str, error: Exception) -> EspalierError:
     )
 
 
-def _text_field(path: Path, number: int, line: str) -> str:
+def _line_document(place: str, line: str, columns: Sequence[str] | None) -> str | Dialogue:
     try:
-        text = json.loads(line)["text"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        text = None
-    if not isinstance(text, str):
-        raise RequestError(f"{path}, line {number}: every line must be a JSON object with a string field `text`.")
-    return checked(text, f"{path}, line {number}")
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        row = None
+    document = row_document(row, columns, place)
+    if isinstance(document, str):
+        return checked(document, place)
+    check_strings(_strings(document), place)
+    return document
+
+
+def _strings(document: str | Dialogue) -> str | tuple:
+    return document if isinstance(document, str) else document.messages

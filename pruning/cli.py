@@ -84,10 +84,12 @@ def _add_settings(group) -> None:
     add("--allocation", "NAME", "how the sparsity is shared out (default: uniform)")
     add("--solver", "NAME", "what becomes of the weights that stay (default: none)")
     add("--schedule", "NAME", "in how many steps the zeros come (default: one-shot)")
-    add("--calibration", "embedded|self|FILE|HUB_DATASET", "the text (default: embedded)")
+    add("--calibration", "embedded[:PARTS]|self|FILE|HUB_DATASET", "the text (default: embedded, all parts)")
+    add("--columns", "A,B", "the columns of its rows that are joined (default: text, messages and the like)")
     add("--samples", "N", "calibration windows (default: 128)", int)
     add("--sequence-length", "L", "tokens a window (default: context, up to 2048)", int)
-    add("--recover", "NAME", "what is done afterwards (default: none)")
+    add("--recover", "NAME[+NAME]", "what wins quality back afterwards (default: none)")
+    add("--recover-minutes", "M", "how long that may take (default: by the calibration text)", float)
     add("--seed", "N", "decides the calibration windows (default: 0)", int)
 
 

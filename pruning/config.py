@@ -6,11 +6,13 @@ import math
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
+from models.columns import parse_columns
 from models.errors import RequestError
 from pruning import registry
 from pruning.budget import Budget
 from pruning.calibration import find_source
 from pruning.patterns import parse
+from pruning.recovery import recoveries
 
 if TYPE_CHECKING:
     from pruning.census import Census
@@ -23,6 +25,7 @@ PLAIN = (
     ("solver", "none"),
     ("schedule", "one-shot"),
     ("budget", None),
+    ("recover", "none"),
 )
 
 
@@ -36,9 +39,14 @@ class PruningConfig:
     pattern: "unstructured" (with ":row", ":layer" or ":global", what is compared), "block:RxC" (rectangles of outputs
         by inputs), or "N:M" (N kept of every M consecutive inputs), which fixes the sparsity at 1 - N/M.
     structure: "none" (single weights) or "layers" (whole blocks); None is the structure the method is for.
-    calibration: "embedded", "self", a text file or a Hub data set; read only if the method needs it.
+    calibration: "embedded" (or some of its parts, "embedded:prose,code"), "self", a text file or a Hub data set; read
+        only if the method needs it.
     samples, sequence_length: how many windows of how many tokens; None is the model's context, at most 2048 tokens.
     seed: decides the calibration windows, and nothing else.
+    recover: what is done after pruning; several are joined, "reconstruct+distill". recover_minutes: how long all of it
+        may take; None is what each makes of the calibration text by itself, the same in every run.
+    columns: names, "prefix,completion", of the columns of the calibration text's rows that are joined to a document;
+        None is what `models.columns` knows.
     budget: how large the pruned model may be, as `pruning.budget` reads it, in place of a sparsity: it is met to within
         the rounding of one row in each projection. With both, they must say the same.
 
@@ -56,8 +64,10 @@ class PruningConfig:
     samples: int = 128
     sequence_length: int | None = None
     recover: str = "none"
+    recover_minutes: float | None = None
     seed: int = 0
     budget: str | None = None
+    columns: str | None = None
 
     def __post_init__(self) -> None:
         if self.structure is None:
@@ -65,8 +75,9 @@ class PruningConfig:
         registry.find("structure", self.structure)
         if self.method is None:
             self._fill("method", DEFAULT_METHODS[self.structure])
-        for kind in ("method", "allocation", "solver", "schedule", "recover"):
+        for kind in ("method", "allocation", "solver", "schedule"):
             registry.find(kind, getattr(self, kind))
+        self._check_recovery()
         self._check_structure()
         self._check_pair()
         self._settle_sparsity()
@@ -96,6 +107,16 @@ class PruningConfig:
                     f"--{name} {getattr(self, name)} is about single weights and --structure {self.structure} "
                     f"takes out whole parts: leave one of them away."
                 )
+
+    def _check_recovery(self) -> None:
+        names = [entry.name for entry in recoveries(self.recover)]
+        if self.recover_minutes is None:
+            return
+        if not _is_number(self.recover_minutes) or not 0 < self.recover_minutes < math.inf:
+            raise RequestError(f"Recovery must be given more than 0 minutes, not {self.recover_minutes!r}.")
+        if names == ["none"]:
+            raise RequestError("--recover-minutes is how long --recover may take: say which recovery, or leave it away.")
+        self._fill("recover_minutes", float(self.recover_minutes))
 
     def _check_pair(self) -> None:
         methods = registry.find("solver", self.solver).methods
@@ -149,7 +170,9 @@ class PruningConfig:
     def _check_calibration(self) -> None:
         if not isinstance(self.calibration, str) or not self.calibration:
             raise RequestError("The calibration must be embedded, self, a text file or a Hub data set.")
-        find_source(self.calibration)
+        source = find_source(self.calibration)
+        if self.parsed_columns() and not source.takes_columns:
+            raise RequestError(f"The calibration {self.calibration} has no columns: leave --columns away.")
         if not isinstance(self.samples, int) or self.samples < 1:
             raise RequestError(f"The number of calibration samples must be at least 1, not {self.samples}.")
         if self.sequence_length is not None and (not isinstance(self.sequence_length, int) or self.sequence_length < 2):
@@ -172,6 +195,10 @@ class PruningConfig:
                 "leave one of them away."
             )
         return replace(self, sparsity=sparsity)
+
+    def parsed_columns(self) -> tuple[str, ...] | None:
+        """The names of `columns`. RequestError for an empty one or one given twice."""
+        return parse_columns(self.columns)
 
     def parsed_pattern(self):
         """The pattern as an object of `pruning.patterns`. RequestError if no pattern is written like that."""

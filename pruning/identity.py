@@ -13,6 +13,7 @@ from models.weights import tensor_headers
 from pruning import registry
 from pruning.calibration import find_source
 from pruning.config import PruningConfig
+from pruning.recovery import recoveries
 from pruning.report import library_versions
 
 if TYPE_CHECKING:
@@ -58,7 +59,8 @@ def reads_text(config: PruningConfig, plan: Plan | None = None) -> bool:
     if plan is not None and plan.blocks is not None:
         return False  # the blocks were chosen by it
     kinds = ("method", "solver") if plan else ("method", "solver", "allocation")
-    return any(registry.find(kind, getattr(config, kind)).needs for kind in kinds)
+    used = [registry.find(kind, getattr(config, kind)) for kind in kinds] + recoveries(config.recover)
+    return any(entry.needs for entry in used)
 
 
 def calibration_identity(config: PruningConfig, plan: Plan | None = None) -> str | None:
@@ -69,7 +71,7 @@ def calibration_identity(config: PruningConfig, plan: Plan | None = None) -> str
     reads = reads_text(config, plan)
     if plan is not None and not reads:
         return None
-    found = find_source(config.calibration).identity(config.calibration)
+    found = find_source(config.calibration).identity(config.calibration, config.parsed_columns())
     return found if reads else None
 
 

@@ -1,5 +1,6 @@
 """Calibration text as token windows: as many as asked for, disjoint, chosen by the seed."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import dropwhile, groupby
@@ -9,6 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from models.characters import check_strings
 from models.description import context_length
+from models.dialogues import Dialogue, as_text
 from models.errors import RequestError
 from models.opening import window_opening
 from models.progress import Progress
@@ -19,6 +21,8 @@ from pruning.config import PruningConfig
 
 LONGEST_DEFAULT = 2048  # tokens; what the field calibrates with
 BATCH_TOKENS = 4096
+READ = 4  # times as many tokens as are used are read, so that the seed has windows to choose from
+READ_EVEN = 1.25  # of a source of which every beginning is like the whole
 TEXT_CHARACTERS_PER_TOKEN = 8  # generous: how much of a long source is read before the rest is left alone
 
 
@@ -76,14 +80,15 @@ def calibration_windows(
     if the source is not there or holds no text, or if the sequence length is beyond the model's context.
     """
     length = window_length(model, config.sequence_length)
+    documents, source, read = texts, "texts given by the caller", READ
     if texts is None:
-        request = Request(config.calibration, model, tokenizer, config.samples, length, config.seed, progress)
-        documents, source = find_source(config.calibration).documents(request), config.calibration
-    else:
-        documents, source = texts, "texts given by the caller"
+        found, source, columns = find_source(config.calibration), config.calibration, config.parsed_columns()
+        request = Request(source, model, tokenizer, config.samples, length, config.seed, progress, columns)
+        documents, read = found.documents(request), READ_EVEN if found.even else READ
     opening = window_opening(model.config.get_text_config(), tokenizer)
     opening = opening if len(opening) < length - 1 else []  # a toy context has no room for it
-    stream = join(documents, tokenizer, limit=4 * config.samples * length)
+    limit = max(math.ceil(read * config.samples), config.samples + 1) * length
+    stream = join(documents, tokenizer, limit, opening)
     if opening:  # which says that a text begins
         stream = list(dropwhile({*opening, tokenizer.eos_token_id}.__contains__, stream))
     pieces = [[*opening, *piece] for piece in cut(stream, config.samples, length - len(opening), config.seed)]
@@ -109,19 +114,20 @@ def window_length(model: PreTrainedModel, asked: int | None) -> int:
     return asked or min(context, LONGEST_DEFAULT)
 
 
-def join(documents, tokenizer: PreTrainedTokenizerBase, limit: int) -> list[int]:
-    """The documents as one stream of token ids, the end-of-text token (if there is one) before each.
+def join(documents, tokenizer: PreTrainedTokenizerBase, limit: int, opening: Sequence[int] = ()) -> list[int]:
+    """The documents as one stream of token ids, the end-of-text token (if there is one) between them and at first.
 
-    Reading stops once `limit` tokens are there, so that a huge source costs no more than a large one.
+    Conversations are in the form of the tokenizer's chat template, without the `opening` that every window begins with
+    anyway. Reading stops once `limit` tokens are there, so that a huge source costs no more than a large one.
     """
     end = tokenizer.eos_token_id
     stream: list[int] = []
+    ended = False
     for number, document in enumerate(documents, 1):
-        if isinstance(document, str):
-            check_strings(document, f"Document {number} of the calibration text", nul=True)
-        ids = _encode(document, tokenizer, limit)
+        ids = _encode(document, tokenizer, limit, opening, f"Document {number} of the calibration text")
         if ids:
-            stream += ids if end is None or ids[0] == end else [end, *ids]
+            stream += ids if end is None or ended or ids[0] == end else [end, *ids]
+            ended = isinstance(document, Dialogue) and end in ids[-2:]  # as templates have it, a line end behind it
         if len(stream) >= limit:
             break
     return stream
@@ -157,8 +163,15 @@ def make_batches(pieces: Sequence[Sequence[int]], length: int) -> list[Batch]:
     return batches
 
 
-def _encode(document: Document, tokenizer: PreTrainedTokenizerBase, limit: int) -> list[int]:
-    if not isinstance(document, str):
+def _encode(
+    document: Document, tokenizer: PreTrainedTokenizerBase, limit: int, opening: Sequence[int], what: str
+) -> list[int]:
+    if not isinstance(document, str | Dialogue):
         return list(document)
-    text = document.strip()[: limit * TEXT_CHARACTERS_PER_TOKEN]
-    return tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"] if text else []
+    check_strings(document if isinstance(document, str) else document.messages, what, nul=True)
+    conversation = isinstance(document, Dialogue)
+    text = as_text(document, tokenizer, what) if conversation else document.strip()
+    text = text[: limit * TEXT_CHARACTERS_PER_TOKEN]
+    ids = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"] if text else []
+    # A template may write the BOS that every window begins with.
+    return ids[len(opening) :] if conversation and ids[: len(opening)] == list(opening) else ids

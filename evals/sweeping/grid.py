@@ -39,7 +39,7 @@ class Cell:
 class Grid:
     """What is combined with what. Without sparsities each pattern must fix its own.
 
-    `calibration`, `samples`, `sequence_length` and `seed` are those of every pruning (see `pruning.config`).
+    `calibration`, its `columns`, `samples`, `sequence_length` and `seed` are those of every pruning (see `pruning.config`).
     """
 
     methods: Sequence[str]
@@ -50,6 +50,7 @@ class Grid:
     samples: int | None = None
     sequence_length: int | None = None
     seed: int = 0
+    columns: str | None = None
 
     def cells(self, models: Sequence[str]) -> list[Cell]:
         """All cells, each model's dense one before its others.
@@ -78,7 +79,7 @@ class Grid:
         try:
             config = PruningConfig(
                 method=method, sparsity=sparsity, pattern=pattern, solver=solver, calibration=self.calibration,
-                sequence_length=self.sequence_length, seed=self.seed, **given,
+                sequence_length=self.sequence_length, seed=self.seed, columns=self.columns, **given,
             )  # fmt: skip
         except RequestError as error:
             raise RequestError(f"{name}: {error}") from error

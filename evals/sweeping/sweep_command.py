@@ -54,7 +54,10 @@ def _add_grid(group) -> None:
     )
     group.add_argument("--patterns", default="unstructured", metavar="A,B", help="default: %(default)s")
     group.add_argument("--solvers", default="none", metavar="A,B", help="default: %(default)s")
-    group.add_argument("--calibration", default="embedded", metavar="embedded|self|FILE|HUB_DATASET", help="the text")
+    group.add_argument(
+        "--calibration", default="embedded", metavar="embedded[:PARTS]|self|FILE|HUB_DATASET", help="the text"
+    )
+    group.add_argument("--calibration-columns", metavar="A,B", help="the columns of its rows that are joined")
     group.add_argument("--samples", type=int, metavar="N", help="calibration windows (default: those of pruning)")
     group.add_argument("--sequence-length", type=int, metavar="L", help="tokens of such a window")
 
@@ -80,6 +83,7 @@ def run(options) -> None:
     grid = Grid(
         words(options.methods), sparsities, words(options.patterns), words(options.solvers),
         options.calibration, options.samples, options.sequence_length, options.seed,
+        options.calibration_columns,
     )  # fmt: skip
     request = Request(
         models=options.models, grid=grid, out=Path(options.out), keep_models=options.keep_models, **measuring

@@ -18,6 +18,7 @@ from evals.sweeping.engines import Job
 from evals.sweeping.grid import Cell, Grid
 from evals.sweeping.inputs import Inputs
 from models.checking import check_folder, check_tokenizer, check_weights
+from models.columns import parse_columns
 from models.contents import SMALL
 from models.destination import try_files
 from models.errors import RequestError
@@ -99,8 +100,9 @@ def make_plan(request: Request, resume: bool, command: str) -> Plan:
     names = {model: _named(inputs, model) for model in request.models}
     if len(names) < len(request.models):
         raise RequestError("A model is named twice: name every model once.")
-    text = find_source(request.grid.calibration).identity(request.grid.calibration)  # tells at once if it is missing
-    grid = replace(request.grid, calibration=_calibration(inputs, request.grid.calibration))
+    calibration, columns = request.grid.calibration, parse_columns(request.grid.columns)
+    text = find_source(calibration).identity(calibration, columns)  # tells at once if it is missing
+    grid = replace(request.grid, calibration=_calibration(inputs, calibration))
     cells = grid.cells(list(names.values()))
     _check_folder(request.out, resume, cells)
     machine = _machine(request)

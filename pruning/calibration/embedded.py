@@ -1,30 +1,48 @@
 """The texts that ship with Espalier."""
 
 import hashlib
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 
+from models.dialogues import Dialogue
+from models.errors import RequestError
 from pruning.calibration import Request
+from pruning.mixture import Stream, mixed, part_names, streams
 from pruning.registry import register
 
-FOLDER = Path(__file__).parent / "texts"
+NAME = "embedded"
 
 
-@register("calibration", "embedded")
+@register("calibration", NAME)
 class Embedded:
-    """The short English texts that ship with Espalier: no network, no file needed."""
+    """The English texts that ship with Espalier, all parts or some (embedded:prose,code): no network, no file needed."""
+
+    even = True
+    takes_columns = False
 
     @staticmethod
     def accepts(name: str) -> bool:
-        """Whether `name` means this source."""
-        return name == "embedded"
+        """Whether `name` means this source. RequestError for parts that there are not."""
+        if name != NAME and not name.startswith(f"{NAME}:"):
+            return False
+        _chosen(name)
+        return True
 
     @staticmethod
-    def identity(name: str) -> str:
-        """SHA-256 of the texts, in hex: another version of Espalier may bring others."""
-        return hashlib.sha256(b"".join(file.read_bytes() for file in sorted(FOLDER.glob("*.txt")))).hexdigest()
+    def identity(name: str, columns: Sequence[str] | None = None) -> str:
+        """SHA-256 of the texts of the parts, in hex: another version of Espalier may bring others."""
+        return hashlib.sha256("".join(stream.sha256 for stream in _chosen(name)).encode()).hexdigest()
 
-    def documents(self, request: Request) -> Iterator[str]:
-        """The texts; a line of three equals signs stands between two documents of a file."""
-        for file in sorted(FOLDER.glob("*.txt")):
-            yield from file.read_text(encoding="utf-8").split("\n===\n")
+    def documents(self, request: Request) -> Iterator[str | Dialogue]:
+        """The texts and conversations of the parts, mixed (see `mixture.mixed`), read as they are asked for."""
+        return mixed(_chosen(request.name))
+
+
+def _chosen(name: str) -> tuple[Stream, ...]:
+    _, colon, words = name.partition(":")
+    if not colon:
+        return streams()
+    parts, known = [word.strip() for word in words.split(",")], part_names()
+    for part in parts:
+        if part not in known:
+            raise RequestError(f"The embedded texts have no part {part!r}: name some of {', '.join(known)}.")
+    return tuple(stream for stream in streams() if stream.part in parts)

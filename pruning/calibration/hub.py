@@ -1,7 +1,8 @@
 """A data set of the Hugging Face Hub."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from models.dialogues import Dialogue
 from models.documents import hub_documents, is_hub_name
 from pruning.calibration import Request
 from pruning.registry import register
@@ -11,7 +12,10 @@ SPLITS = ("train", "validation", "test")
 
 @register("calibration", "HUB_DATASET")
 class HubDataset:
-    """A Hub data set with a "text" column, owner/name[@revision][:config[:split]]; read as a shuffled stream."""
+    """A Hub data set, owner/name[@revision][:config[:split]], with columns as a .jsonl; read as a shuffled stream."""
+
+    even = False
+    takes_columns = True
 
     @staticmethod
     def accepts(name: str) -> bool:
@@ -19,9 +23,9 @@ class HubDataset:
         return "/" in name and is_hub_name(name)
 
     @staticmethod
-    def identity(name: str) -> None:
+    def identity(name: str, columns: Sequence[str] | None = None) -> None:
         """None: the name has the revision where one is meant, and what the Hub has today is not known from here."""
 
-    def documents(self, request: Request) -> Iterator[str]:
+    def documents(self, request: Request) -> Iterator[str | Dialogue]:
         """The texts, shuffled by the seed within a buffer. Errors as in `models.documents.hub_documents`."""
-        return hub_documents(request.name, SPLITS, seed=request.seed)[1]
+        return hub_documents(request.name, SPLITS, seed=request.seed, columns=request.columns)[1]

@@ -1,6 +1,6 @@
 """Text that the dense model writes itself."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -21,13 +21,16 @@ BATCH = 16  # continuations written at once
 class Own:
     """Text sampled from the dense model itself: needs no data, and is in the language the model knows."""
 
+    even = False
+    takes_columns = False
+
     @staticmethod
     def accepts(name: str) -> bool:
         """Whether `name` means this source."""
         return name == "self"
 
     @staticmethod
-    def identity(name: str) -> None:
+    def identity(name: str, columns: Sequence[str] | None = None) -> None:
         """None: the model says it all."""
 
     def documents(self, request: Request) -> Iterator[list[int]]:

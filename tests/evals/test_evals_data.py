@@ -38,7 +38,7 @@ def test_files_are_read(tmp_path, name, content, expected):
         ("a.txt", b" \n\t", "is empty"),
         ("a.jsonl", b"", "is empty"),
         ("a.txt", b"caf\xe9", "not UTF-8 text"),
-        ("a.jsonl", b'{"text": "a"}\n{"text": 1}', "line 2: every line"),
+        ("a.jsonl", b'{"text": "a"}\n{"text": 1}', "line 2: `text` is 1, not a text"),
         ("a.jsonl", b'{"text": "a"}\n["text"]', "line 2: every line"),
         ("a.jsonl", b'\n{"text": "a"', "line 2: every line"),
         ("a.jsonl", b'{"text": "\\ud800"}', "half a character at 0"),
@@ -120,7 +120,7 @@ def test_a_hub_data_set_is_read_by_revision_configuration_and_split(hub, data, a
     [
         ("no/network", EspalierError, r"could not be fetched \(Couldn't reach the Hub\)"),
         ("wrong/config", RequestError, "could not be chosen: Config name is missing"),
-        ("no/text", RequestError, "has no column `text` .it has label"),
+        ("no/text", RequestError, "has the keys label, of which none is known"),
         ("owner/name:raw:dev", RequestError, "no split dev: use one of train, validation"),
     ],
 )

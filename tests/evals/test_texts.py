@@ -11,7 +11,7 @@ import pytest
 from evals import texts
 from evals.texts import prose, questions, reviews
 from models.errors import RequestError
-from pruning.calibration import embedded
+from pruning.mixture import mixed, streams
 
 FOLDER = Path(texts.__file__).parent
 FILES = ("prose.txt", "questions_en.jsonl", "reviews_en.jsonl", "reviews_zh.jsonl")
@@ -131,10 +131,9 @@ def test_no_run_of_words_occurs_twice():
 
 
 def test_nothing_is_shared_with_the_calibration_texts():
-    files = sorted(embedded.FOLDER.glob("*.txt"))
-    assert files
-    calibration = {run for file in files for run in runs(words(file.read_text(encoding="utf-8")))}
-    assert len(calibration) > 5000
+    documents = [each if isinstance(each, str) else each.script() for each in mixed(streams())]
+    calibration = {run for document in documents for run in runs(words(document))}
+    assert len(calibration) > 100_000
     shared = {run for text in english() for run in runs(words(text))} & calibration
     assert not shared
 

@@ -1,0 +1,1 @@
+"""What the embedded calibration text is made of, and what it is cleansed of."""
