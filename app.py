@@ -1,6 +1,7 @@
 """The page's entry: `python app.py` loads the model and serves the page. On a Space this is the app_file."""
 
 import os
+import signal
 import socket
 import sys
 
@@ -18,9 +19,12 @@ def build_parser() -> Parser:
         prog="app.py", description="Opens a page where a dense language model and its pruned twin stand side by side."
     )
     parser.add_argument(
-        "--model", default="embedded", help="a Hub id owner/name[@revision], a folder, or embedded (default)"
+        "--model",
+        help="a name of `python -m models list`, a Hub id owner/name[@revision], a folder, or a .gguf file (default: "
+        "smollm2, and embedded until that has been fetched in the background)",
     )
-    parser.add_argument("--pruned", metavar="MODEL", help="a pruned model to set beside it from the start")
+    parser.add_argument("--pruned", metavar="MODEL", help="a pruned model of --model to set beside it")
+    parser.add_argument("--no-fetch", action="store_true", help="fetch no model (ESPALIER_NO_FETCH=1 does the same)")
     parser.add_argument("--host", help=f"address to serve on (default: GRADIO_SERVER_NAME, or {HOST})")
     parser.add_argument("--port", type=int, help=f"default: GRADIO_SERVER_PORT, or {PORT}")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
@@ -38,13 +42,16 @@ def serve(options) -> None:
     refuse_taken_port(host, port)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    if options.no_fetch:
+        os.environ["ESPALIER_NO_FETCH"] = "1"
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that what is being fetched is ended, too
     # After the environment is set, which gradio and huggingface_hub read when they are imported.
-    from ui.local_engine import LocalEngine
     from ui.page import build_page, look
+    from ui.starting import start_engine
 
     # Any folder or Hub id may be named by the person at this machine, but not by the visitors of a public page.
     private = host in LOOPBACK and not options.share and "SPACE_ID" not in os.environ
-    engine = LocalEngine(options.model, options.pruned, options.device, options.dtype, free_choice=private)
+    engine = start_engine(options, private, told=lambda line: print(line, flush=True))
     page = build_page(engine)
     # A forward pass lets go of the interpreter at every operator; a server's thread may then keep it for this long.
     sys.setswitchinterval(SWITCH)
@@ -57,11 +64,12 @@ def serve(options) -> None:
         raise EspalierError(f"Could not serve on {host}:{port} ({error}): try another --port.") from error
     print(f"Espalier is at {page.share_url or page.local_url} (Ctrl+C ends it)", flush=True)
     try:
+        engine.begin()
         page.server.thread.join()
     except KeyboardInterrupt:
         print("Closed.")
     finally:
-        engine.worker.close()
+        engine.close()
         page.close(verbose=False)
 
 

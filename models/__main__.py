@@ -29,19 +29,10 @@ def main() -> int:
 def list_models(options: argparse.Namespace) -> None:
     """Prints the catalogue."""
     from models.catalogue import entries
-    from models.catalogue.fetching import cached
+    from models.catalogue.listing import facts
     from models.units import format_bytes, format_count
 
-    rows = []
-    for entry in entries():
-        size = entry.wheel.bytes if entry.wheel else None
-        rows.append(
-            {
-                "name": entry.name, "summary": entry.summary, "licence": entry.licence, "parameters": entry.parameters,
-                "context": entry.context, "chat": entry.chat, "download_bytes": size, "ships": entry.ships,
-                "folder": str(folder) if (folder := cached(entry)) else None,
-            }
-        )  # fmt: skip
+    rows = [facts(entry) for entry in entries()]
     if options.json:
         print(json.dumps(rows, indent=2))
         return

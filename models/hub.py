@@ -26,10 +26,16 @@ def from_hub(model: str, room: Room | None = None) -> tuple[Path, str]:
     `room(bytes)` is asked before a download. Raises RequestError for what a person can mend, EspalierError where the Hub
     cannot be reached and nothing is cached.
     """
+    match = parse_id(model)
+    return download(model, match["repo"], match["revision"], room)
+
+
+def parse_id(model: str) -> re.Match:
+    """`owner/name[@revision]` as its parts `repo` and `revision`. RequestError for what can be no Hub id."""
     match = HUB_ID.fullmatch(model)
     if match is None or model.startswith((".", "/", "~")):
         raise RequestError(f"There is no folder {model}: check the path (or give a Hub id such as owner/name).")
-    return download(model, match["repo"], match["revision"], room)
+    return match
 
 
 def download(model: str, repo: str, revision: str | None, room: Room | None = None) -> tuple[Path, str]:
@@ -106,6 +112,13 @@ def cached(repo: str, revision: str | None = None) -> Path | None:
     except LocalEntryNotFoundError:
         return None
     return Path(folder) if any(Path(folder).glob("*.safetensors")) else None
+
+
+def blobs(repo: str) -> Path:
+    """The folder of the Hub's own cache that a repository's files come into while they are fetched."""
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE) / f"models--{repo.replace('/', '--')}" / "blobs"
 
 
 def _check_listing(model: str, files: list[tuple[str, int]], room: Room | None) -> None:

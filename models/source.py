@@ -4,10 +4,11 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from models.adapters import SETTINGS as ADAPTER
 from models.adapters import with_adapter
 from models.catalogue import Entry, find
 from models.errors import RequestError
-from models.hub import Room, from_hub
+from models.hub import Room, from_hub, parse_id
 from models.progress import Progress, terminal_bar
 from models.readers import find_layout
 from models.reading import is_there, reading, user_path
@@ -48,6 +49,25 @@ def locate(model: str, room: Room | None = None, progress: Progress | None = Non
         return replace(locate(name, room, progress), id=model, layout=layout)
     found = ModelSource(model, folder) if folder is not None else ModelSource(model, *from_hub(model, room))
     return with_adapter(found, lambda base: locate(base, room, progress))
+
+
+def locate_at_once(model: str) -> ModelSource | None:
+    """The source of MODEL where its files lie ready; None where it must be fetched, converted or put together first.
+
+    RequestError for what can be neither. Asks no network.
+    """
+    name, path = model.rpartition("::")[0] or model, user_path(model)
+    if find(model) or find(name):
+        return None
+    if not is_there(path):
+        path = user_path(name)
+    if not is_there(path):
+        parse_id(name)
+        return None
+    from models.catalogue.dequantising import gguf_in
+
+    converted = path.suffix.lower() == ".gguf" if path.is_file() else gguf_in(path) is not None
+    return None if converted or is_there(path / ADAPTER) else locate(model)
 
 
 def _named(entry: Entry, room: Room | None, progress: Progress | None) -> Path:

@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import gradio as gr
 
@@ -16,6 +16,7 @@ from ui.desk import ONE_AT_A_TIME, PRIVATE, Desk, Task, Updates
 from ui.engine import LAYOUTS, NO_SOLVER, PLAIN, UNSTRUCTURED, Engine, Method, Settings, Twin, pattern_sparsity
 from ui.html import note, number, progress_bar, short_name
 from ui.panes import Buttons
+from ui.picker import labelled
 from ui.streaming import Pacer
 from ui.strip import frame, strip
 from ui.texts import Words, label, words_of
@@ -23,14 +24,22 @@ from ui.values import real, text
 from ui.visitors import Visit
 
 
-def build_choices(desk: Desk) -> gr.HTML:
-    """Places the row and the strip, which it returns, and wires them to `desk.visit`: what the tabs compare."""
+class Choices(NamedTuple):
+    """What others of the page change: the list of models and the strip."""
+
+    model: gr.Dropdown
+    strip: gr.HTML
+
+
+def build_choices(desk: Desk) -> Choices:
+    """Places the row and the strip and wires them to `desk.visit`: what the tabs compare."""
     engine, visit = desk.engine, desk.visit
     methods = list(engine.methods())
     first = methods[0]
     with gr.Row(elem_classes="choices", equal_height=True):
         model = gr.Dropdown(
-            engine.choices(), value=engine.default_model, label=label("model_free" if engine.free_choice else "model"),
+            labelled(engine, Words()), value=engine.default_model,
+            label=label("model_free" if engine.free_choice else "model"),
             allow_custom_value=engine.free_choice, scale=2, min_width=190, elem_id="model",
         )  # fmt: skip
         method = gr.Dropdown(
@@ -104,7 +113,7 @@ def build_choices(desk: Desk) -> gr.HTML:
     def change_model(now: Visit, model_name: str, request: gr.Request) -> Iterator[dict]:
         words = words_of(request)
         name = (model_name or "").strip()
-        if name == now.model:
+        if name == now.model or engine.fetcher.missing(name):  # which is fetched first: see ui.notice
             yield {shown: gr.skip()}  # an event that yields nothing would never end on the page
             return
         try:
@@ -124,7 +133,7 @@ def build_choices(desk: Desk) -> gr.HTML:
         yield {visit: then, shown: strip(twin, name, engine, words)} | desk.say(said)
 
     model.change(change_model, [visit, model], [visit, model, shown, desk.status], **ONE_AT_A_TIME, **PRIVATE)
-    return shown
+    return Choices(model, shown)
 
 
 def first_layout() -> str:

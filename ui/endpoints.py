@@ -13,6 +13,8 @@ from typing import Any
 
 import gradio as gr
 
+from models.catalogue import Entry, entries
+from models.catalogue.listing import facts
 from models.errors import RequestError
 from models.stopping import give_way
 from training.formats import SENTIMENT_LABELS, question_prompt
@@ -36,6 +38,8 @@ def add_endpoints(engine: Engine) -> None:
     """Registers the endpoints with the page that is being built."""
 
     def visit_of(model: str, key: str) -> Visit:
+        if not model.strip() and key:  # the default model may be another one by now
+            return Visit(engine.twin(key).model, key)
         name = model.strip() or engine.default_model
         if not key and (twin := engine.latest(name)) is not None:
             key = twin.key
@@ -128,10 +132,14 @@ def add_endpoints(engine: Engine) -> None:
         return twin_json(last(engine.worker.follow(work, CallerGone())))
 
     def models() -> Json:
-        """The models to choose from, the pruning methods, and the pruned copies that are in memory."""
+        """The models to choose from, the catalogue, the pruning methods, and the pruned copies that are in memory.
+
+        `catalogue` says of each named model what it is and how large, and whether it is here.
+        """
         return {
             "default": engine.default_model,
             "models": engine.choices(),
+            "catalogue": [catalogued(entry) for entry in entries()],
             "methods": [asdict(method) for method in engine.methods()],
             "pruned": [twin_json(twin) for twin in engine.twins()],
         }
@@ -177,6 +185,12 @@ def twin_json(twin: Twin) -> Json:
         "settings": asdict(twin.settings) if twin.settings else None,
         "change": twin.change.as_dict(),
     }
+
+
+def catalogued(entry: Entry) -> Json:
+    """A named model as JSON types; which folder it lies in is of no concern to callers."""
+    told = facts(entry)
+    return told | {"here": told.pop("folder") is not None}
 
 
 def check_texts(**fields: str) -> None:

@@ -14,6 +14,8 @@ from ui.worker import Worker
 
 if TYPE_CHECKING:
     from models import Loaded
+    from ui.errand import Errand
+    from ui.fetching import Fetcher
 
 UNSTRUCTURED = "unstructured"  # the pattern that every method of single weights can make
 PLAIN = "plain"
@@ -100,7 +102,9 @@ class Engine(Protocol):
 
     worker: Worker
     default_model: str
-    free_choice: bool  # whether a visitor may name any folder or Hub id
+    free_choice: bool  # whether a visitor may name any folder or Hub id, and have models of the catalogue fetched
+    fetcher: "Fetcher"  # of models of the catalogue
+    beside: "Errand | None"  # places the twin of --pruned, None without that
 
     def choices(self) -> list[str]:
         """The models to choose from."""

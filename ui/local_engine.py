@@ -1,27 +1,38 @@
 """The real engine: models of this machine, pruned here, kept in memory while there is room."""
 
 import copy
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from models import Loaded, load
+from models.catalogue import entries
+from models.checking import check_folder
 from models.description import describe
 from models.errors import RequestError
 from models.memory import OutOfMemory, parameter_bytes, require
 from models.progress import Progress, part
+from models.source import locate_at_once
 from models.stopping import aside, give_way, interruptible
 from ui.engine import LAYOUTS, Method, Settings, Twin
+from ui.errand import CANCELLED, DONE, FAILED, Errand, Standing
+from ui.fetching import GRACE, Fetcher, announcement
 from ui.figures import Figures
 from ui.methods import methods_of_registry
 from ui.shelf import Shelf
-from ui.worker import Worker
+from ui.worker import Job, Worker
 
 DENSE_PLACES = 2  # dense models kept in memory at once
 TWIN_PLACES = 4  # pruned twins kept in memory at once, over all visitors
 
 
 class LocalEngine:
-    """See `ui.engine.Engine`. `model` is loaded at once, `pruned` too if given: a saved model to stand beside it."""
+    """See `ui.engine.Engine`. `model` is loaded at once.
+
+    The rest comes once `begin` is called: `pruned` (a saved model to stand beside it), and `awaited`, a model of the
+    catalogue that is fetched and then becomes the default model. `told(line)` is given what a person at the console
+    must know of both.
+    """
 
     def __init__(
         self,
@@ -30,6 +41,8 @@ class LocalEngine:
         device: str = "auto",
         dtype: str = "auto",
         free_choice: bool = True,
+        awaited: str | None = None,
+        told: Callable[[str], None] = lambda line: None,
     ):
         self.default_model = model
         self.free_choice = free_choice
@@ -37,14 +50,37 @@ class LocalEngine:
         self._dense: Shelf[Loaded] = Shelf(DENSE_PLACES)
         self._twins: Shelf[Twin] = Shelf(TWIN_PLACES)
         self._figures = Figures()
+        self._awaited, self._told = awaited, told
+        self.fetcher = Fetcher(self._make_ready, self._fetched)
+        if awaited is not None:
+            self.fetcher.expect(awaited)
+        self.beside: Errand | None = None
         self.worker = Worker()
-        self.worker.run(lambda: self.dense(model))
         if pruned is not None:
-            self.worker.run(lambda: self._place_beside(model, pruned))
+            _refuse_at_once(pruned)
+            place = lambda progress: self._place_beside(model, pruned, progress)  # noqa: E731
+            self.beside = Errand(pruned, place, self._on_the_worker, self._placed)
+        self.worker.run(lambda: self._load(model))
+
+    def begin(self, grace: float = GRACE) -> None:
+        """Begins what need not be there when the page opens."""
+        if self.beside is not None:
+            self.beside.start()
+        if self._awaited is not None:
+            self._told(announcement(self.fetcher.entry))
+            self.fetcher.start(self._awaited, grace)
+
+    def close(self) -> None:
+        """Ends all that runs."""
+        if self.beside is not None:
+            self.beside.cancel()
+        self.fetcher.close()
+        self.worker.close()
 
     def choices(self) -> list[str]:
-        """The default model and the embedded one."""
-        return list(dict.fromkeys((self.default_model, "embedded")))
+        """The default model and those of the catalogue; where visitors may not have models fetched, those that are here."""
+        named = [entry.name for entry in entries() if self.free_choice or not self.fetcher.missing(entry.name)]
+        return list(dict.fromkeys((self.default_model, *named)))
 
     def methods(self) -> Sequence[Method]:
         """The registry's methods."""
@@ -57,11 +93,13 @@ class LocalEngine:
             raise RequestError("Name a model: `embedded`, a folder, or a Hub id such as owner/name.")
         if not self.free_choice and model not in self.choices():
             raise RequestError(f"Here one can choose {' or '.join(self.choices())}: run Espalier yourself for others.")
-        if (loaded := self._dense.get(model)) is None:
-            with interruptible():
-                loaded = self._making_room(lambda: load(model, device=self._device, dtype=self._dtype))
-            self._dense.put(model, loaded)
-        return loaded
+        if (loaded := self._dense.get(model)) is not None:
+            return loaded
+        if self.fetcher.missing(model):  # that takes minutes, in which nobody else could use the page
+            raise RequestError(
+                f"{model} is not here yet: choose it in the page's list of models, or run `python -m models fetch {model}`."
+            )
+        return self._load(model)
 
     def prune(self, model: str, settings: Settings, progress: Progress) -> Twin:
         """Copies the dense model, prunes the copy, measures both, and only then places it among the twins.
@@ -113,14 +151,36 @@ class LocalEngine:
         """All twins, oldest first."""
         return self._twins.values()
 
-    def _place_beside(self, model: str, pruned: str) -> Twin:
-        if not pruned.strip():
-            raise RequestError("Name a pruned model, or leave --pruned away.")
+    def _load(self, model: str) -> Loaded:
+        with interruptible():
+            loaded = self._making_room(lambda: load(model, device=self._device, dtype=self._dtype))
+        self._dense.put(model, loaded)
+        return loaded
+
+    def _make_ready(self, name: str, progress: Progress) -> None:
+        for _ in self.worker.follow(lambda publish: publish(self.dense(name)), threading.Event()):
+            progress(1.0, f"Loading {name}")
+        if name == self._awaited:
+            self.default_model = name
+
+    def _fetched(self, name: str, standing: Standing) -> None:
+        lines = {DONE: f"{name} is here and ready.", CANCELLED: f"Fetching {name} was cancelled.", FAILED: str(standing.error)}
+        self._told(lines[standing.state])
+
+    def _on_the_worker(self, run: Callable[[], None]) -> None:
+        self.worker.submit(Job(lambda publish: run(), threading.Event()))
+
+    def _placed(self, standing: Standing) -> None:
+        if standing.state == FAILED:
+            self._told(f"The model of --pruned does not stand beside: {standing.error}")
+
+    def _place_beside(self, model: str, pruned: str, progress: Progress) -> Twin:
         dense = self.dense(model)
+        progress(0.0, f"Loading {pruned}")
         loaded = self._making_room(lambda: load(pruned, device=self._device, dtype=self._dtype))
         if loaded.tokenizer.get_vocab() != dense.tokenizer.get_vocab():
             raise RequestError(f"{pruned} has another vocabulary than {model}: name the model that it was pruned from.")
-        change = self._figures.change(dense, loaded, None)
+        change = self._figures.change(dense, loaded, None, part(progress, 0.2, 1.0))
         return self._place(Twin(f"{model} beside {pruned}", model, None, loaded, change))
 
     def _place(self, twin: Twin) -> Twin:
@@ -135,3 +195,11 @@ class LocalEngine:
             except OutOfMemory:
                 if not (self._twins.drop_oldest() or self._dense.drop_oldest()):
                     raise
+
+
+def _refuse_at_once(pruned: str) -> None:
+    """RequestError for what can be known of a saved model before anything is loaded."""
+    if not pruned.strip():
+        raise RequestError("Name a pruned model, or leave --pruned away.")
+    if (source := locate_at_once(pruned)) is not None:
+        check_folder(source)

@@ -12,11 +12,15 @@ from ui.desk import PRIVATE, Desk, Updates
 from ui.endpoints import add_endpoints
 from ui.engine import Engine
 from ui.generate import build_generate
+from ui.news import news_for
+from ui.notice import build_notice, wire_notice
+from ui.picker import labelled
 from ui.status import build_status
 from ui.texts import Words, label, translations, words_of
 from ui.visitors import Runs, Visit
 
 FOLDER = Path(__file__).parent
+SCRIPTS = ("keys.js", "begun.js")
 LINE = 32  # how many requests may wait for the machine
 POLL = 0.005  # seconds
 SYSTEM_FONTS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "Noto Sans CJK SC", "sans-serif"]
@@ -27,7 +31,9 @@ def build_page(engine: Engine) -> gr.Blocks:
     with gr.Blocks(title="Espalier", analytics_enabled=False) as page:
         head = gr.HTML(head_html(Words()), elem_id="head", apply_default_css=False)
         desk = Desk(engine, Runs(), gr.State(Visit()), build_status())
-        strip = build_choices(desk)
+        notice = build_notice()
+        choices = build_choices(desk)
+        wire_notice(notice, desk, choices)
         with gr.Tabs(elem_id="tabs"):
             for name, build in (("generate", build_generate), ("classify", build_classify), ("answer", build_answer)):
                 with gr.Tab(label(f"tab_{name}"), id=name, elem_id=f"tab-{name}"):
@@ -42,10 +48,12 @@ def build_page(engine: Engine) -> gr.Blocks:
                 head: head_html(words),
                 about: about_html(words),
                 desk.visit: visit,
-                strip: strip_of(engine, visit, words),
-            }
+                choices.strip: strip_of(engine, visit, words),
+                choices.model: gr.update(choices=labelled(engine, words), value=visit.model),
+            } | notice.show(news_for(engine, visit, words))
 
-        page.load(arrive, [desk.visit], [head, about, desk.visit, strip], concurrency_limit=None, **PRIVATE)
+        arriving = [head, about, desk.visit, *choices, *notice.shown]
+        page.load(arrive, [desk.visit], arriving, concurrency_limit=None, **PRIVATE)
     page.queue(max_size=LINE)
     # Gradio's queue looks for work a thousand times a second, each time taking a core from the forward pass.
     page._queue.sleep_when_free = POLL
@@ -67,7 +75,7 @@ def look() -> dict:
     return {
         "theme": theme,
         "css": (FOLDER / "style.css").read_text(encoding="utf-8"),
-        "head": f"<script>{(FOLDER / 'keys.js').read_text(encoding='utf-8')}</script>",
+        "head": "".join(f"<script>{(FOLDER / name).read_text(encoding='utf-8')}</script>" for name in SCRIPTS),
         "i18n": translations(),
         "footer_links": ["api", "settings"],
         "run_history": False,

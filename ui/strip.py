@@ -15,8 +15,7 @@ MOST_WARNINGS = 3
 def strip(twin: Twin | None, model: str, engine: Engine, words: Words) -> str:
     """The strip as HTML: the twin's figures, or an invitation to prune."""
     if twin is None:
-        body = f"<p><b>{escape(words('no_twin'))}</b></p>{quiet(words('no_twin_hint', model=short_name(model)))}"
-        return frame(body, words)
+        return frame(_without_twin(model, engine, words), words)
     change = twin.change
     facts = (
         _count_fact("parameters", change.parameters, format_count, words)
@@ -32,6 +31,13 @@ def strip(twin: Twin | None, model: str, engine: Engine, words: Words) -> str:
         words,
         f"{short_name(twin.model)}, {settings_line(twin, engine, words)}",
     )
+
+
+def _without_twin(model: str, engine: Engine, words: Words) -> str:
+    coming = engine.beside if model == engine.default_model else None
+    if coming is not None and coming.standing.open:
+        return quiet(words("beside_coming", model=short_name(coming.name)))
+    return f"<p><b>{escape(words('no_twin'))}</b></p>{quiet(words('no_twin_hint', model=short_name(model)))}"
 
 
 def frame(body: str, words: Words, caption: str = "") -> str:

@@ -39,6 +39,11 @@ class Runs:
         if event is not None:
             event.set()
 
+    def running(self, session: str | None, name: str) -> bool:
+        """Whether a session's run of that name is announced and has not ended."""
+        with self._lock:
+            return (session or "", name) in self._events
+
     def finish(self, session: str | None, name: str, event: threading.Event) -> None:
         """Forgets a run that has ended, unless a newer one has taken its name."""
         event.set()

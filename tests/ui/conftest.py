@@ -13,6 +13,7 @@ def fake_engine(tiny_model, tiny_tokenizer):
     from models.description import describe
     from models.errors import RequestError
     from ui.engine import Change, Method, Settings, Twin
+    from ui.fetching import Fetcher
     from ui.worker import Worker
 
     class FakeEngine:
@@ -21,6 +22,8 @@ def fake_engine(tiny_model, tiny_tokenizer):
 
         def __init__(self, steps: int = 4, note: str = "Nothing is saved.", **model_options):
             self.worker = Worker()
+            self.fetcher = Fetcher(lambda name, progress: None)
+            self.beside = None
             self.steps = steps
             self.note = note
             self.made: dict[str, Twin] = {}

@@ -141,6 +141,9 @@ def test_other_models_are_loaded_on_request_and_only_where_that_is_free(make_eng
 def test_a_saved_pruned_model_stands_beside_from_the_start(make_engine, tiny_folder):
     pruned = tiny_folder(num_hidden_layers=2)
     engine = make_engine(pruned=str(pruned))
+    assert engine.beside.standing.open and engine.twins() == []  # the page does not wait for it
+    engine.begin()
+    assert engine.beside.wait(60).state == "done"
     twin = engine.latest(engine.default_model)
     assert twin.settings is None
     assert twin.change.parameters[1] < twin.change.parameters[0]
