@@ -27,11 +27,13 @@ from benchmarks.command import command_line
 from models import load
 from models.errors import RequestError
 from models.files import write_json, write_text
+from pruning.encoding import Encoder
 from pruning.mixture import FOLDER, SOURCES, TEXT_BREAK, Stream
 
 LEVEL = 19  # of zstd: the files are written once and read often
 SIZES = {"prose": 590_000, "facts": 260_000, "code": 170_000, "chat": 400_000}  # characters at most, of each part
 OURS = {"author": "written for Espalier", "licence": "that of Espalier"}
+LONGEST = 1 << 20  # tokens of a document
 APACHE = "LICENSE-APACHE-2.0"
 
 
@@ -101,15 +103,12 @@ def made(root: Path, folder: Path) -> dict:
 
 def count_tokens(name: str, folder: Path, files: list[dict]) -> dict:
     """The tokens of every part, conversations in the model's own form, by its tokenizer."""
-    from models.dialogues import as_text
-
-    tokenizer = load(name).tokenizer
+    encoder = Encoder(load(name).tokenizer, LONGEST)
     tokens: dict[str, int] = {}
     for file in files:
         for document in Stream.of(folder, file).documents():
-            text = document if isinstance(document, str) else as_text(document, tokenizer)
-            ids = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
-            tokens[file["part"]] = tokens.get(file["part"], 0) + len(ids)
+            count = len(encoder.ids(document, file["file"]))
+            tokens[file["part"]] = tokens.get(file["part"], 0) + count
     return {"model": name, "parts": tokens, "all": sum(tokens.values())}
 
 

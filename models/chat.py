@@ -52,6 +52,10 @@ class ChatTemplate:
         before, slot, _ = whole.rpartition(SLOT)
         return before if slot else self._render(messages, add_generation_prompt=True)
 
+    def finished(self, messages: Messages) -> str:
+        """The text of a whole conversation, whose last word the assistant has had. RequestError as `ids`."""
+        return self._render(messages, add_generation_prompt=False)
+
     def _render(self, messages: Messages, **options: Any) -> str:
         if not self.takes_system:
             messages = without_system(messages)

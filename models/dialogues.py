@@ -1,16 +1,12 @@
 """A conversation as a document: who says what, and how it is written for a model.
 
-A model that was trained on conversations knows them in one form, its chat template, which its tokenizer brings along;
-for any other they are written as a script, a name before each turn.
+A model that was trained on conversations knows them in one form, its chat template (`models.chat`); for any other they
+are written as a script, a name before each turn.
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from models.errors import RequestError, first_line
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+from models.chat import ChatTemplate
 
 
 @dataclass(frozen=True)
@@ -28,18 +24,9 @@ class Dialogue:
         return "\n\n".join(f"{role.capitalize()}: {content}" for role, content in self.messages)
 
 
-def as_text(dialogue: Dialogue, tokenizer: "PreTrainedTokenizerBase", what: str = "The conversation") -> str:
-    """The conversation in the form of the tokenizer's chat template, special tokens written out; without one, a script.
+def as_text(dialogue: Dialogue, template: ChatTemplate | None) -> str:
+    """The conversation in the form of a chat template, special tokens written out; without one, as a script.
 
-    RequestError, naming `what` it is, if the template does not take it (some know no system prompt, or no two turns of
-    one role).
+    RequestError if the template does not take it: some know no two turns of one role.
     """
-    if not tokenizer.chat_template:
-        return dialogue.script()
-    try:
-        return tokenizer.apply_chat_template(dialogue.as_list(), tokenize=False)
-    except Exception as error:  # a template may raise whatever it likes
-        roles = ", ".join(dict.fromkeys(role for role, _ in dialogue.messages))
-        raise RequestError(
-            f"{what} (roles: {roles}) does not fit the model's chat template ({first_line(error, 120)}): use other text."
-        ) from error
+    return dialogue.script() if template is None else template.finished(dialogue.as_list())

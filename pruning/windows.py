@@ -8,22 +8,21 @@ from itertools import dropwhile, groupby
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from models.characters import check_strings
 from models.description import context_length
-from models.dialogues import Dialogue, as_text
+from models.dialogues import Dialogue
 from models.errors import RequestError
 from models.opening import window_opening
 from models.progress import Progress
 from models.units import format_count
 from pruning.blockwise import Batch
-from pruning.calibration import Document, Request, find_source
+from pruning.calibration import Request, find_source
 from pruning.config import PruningConfig
+from pruning.encoding import Encoder
 
 LONGEST_DEFAULT = 2048  # tokens; what the field calibrates with
 BATCH_TOKENS = 4096
 READ = 4  # times as many tokens as are used are read, so that the seed has windows to choose from
 READ_EVEN = 1.25  # of a source of which every beginning is like the whole
-TEXT_CHARACTERS_PER_TOKEN = 8  # generous: how much of a long source is read before the rest is left alone
 
 
 @dataclass(frozen=True)
@@ -117,14 +116,14 @@ def window_length(model: PreTrainedModel, asked: int | None) -> int:
 def join(documents, tokenizer: PreTrainedTokenizerBase, limit: int, opening: Sequence[int] = ()) -> list[int]:
     """The documents as one stream of token ids, the end-of-text token (if there is one) between them and at first.
 
-    Conversations are in the form of the tokenizer's chat template, without the `opening` that every window begins with
-    anyway. Reading stops once `limit` tokens are there, so that a huge source costs no more than a large one.
+    Conversations are in the form of the tokenizer's chat template, if it has one. Reading stops once `limit` tokens are there, so that a huge source costs no more than a large one.
     """
     end = tokenizer.eos_token_id
+    encoder = Encoder(tokenizer, limit, opening)
     stream: list[int] = []
     ended = False
     for number, document in enumerate(documents, 1):
-        ids = _encode(document, tokenizer, limit, opening, f"Document {number} of the calibration text")
+        ids = encoder.ids(document, f"Document {number} of the calibration text")
         if ids:
             stream += ids if end is None or ended or ids[0] == end else [end, *ids]
             ended = isinstance(document, Dialogue) and end in ids[-2:]  # as templates have it, a line end behind it
@@ -161,17 +160,3 @@ def make_batches(pieces: Sequence[Sequence[int]], length: int) -> list[Batch]:
             ids = torch.tensor(equals[start : start + size])
             batches.append(Batch(ids, torch.ones_like(ids, dtype=torch.bool)))
     return batches
-
-
-def _encode(
-    document: Document, tokenizer: PreTrainedTokenizerBase, limit: int, opening: Sequence[int], what: str
-) -> list[int]:
-    if not isinstance(document, str | Dialogue):
-        return list(document)
-    check_strings(document if isinstance(document, str) else document.messages, what, nul=True)
-    conversation = isinstance(document, Dialogue)
-    text = as_text(document, tokenizer, what) if conversation else document.strip()
-    text = text[: limit * TEXT_CHARACTERS_PER_TOKEN]
-    ids = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"] if text else []
-    # A template may write the BOS that every window begins with.
-    return ids[len(opening) :] if conversation and ids[: len(opening)] == list(opening) else ids
