@@ -1,0 +1,140 @@
+"""A real language model, dense and pruned by every method, from the cells of real_model.py that there are."""
+
+import json
+from collections.abc import Iterator
+
+from benchmarks.publishing import stored
+from benchmarks.publishing.text import spread, table, where
+from benchmarks.real import figures
+from benchmarks.real.cells import DENSE, PATTERNS, all_cells
+from benchmarks.real.packed import PLAIN
+from models.errors import RequestError
+from models.files import read_json
+from models.progress import format_seconds
+from models.units import format_bytes
+
+MODEL, REFERENCE = "smollm2", "wanda"
+PUBLISHED = {"piqa": 66.3, "hellaswag": 40.9}  # the card of SmolLM2-135M-Instruct, accuracy by the choice's length
+TEXTS = {"wikitext2_test_raw": "WikiText-2", "c4_sample": "C4"}
+LAYOUTS = {"dense": "packed, bf16", "auto": "packed, bf16", "int8": "packed, int8"}
+
+
+def real_model() -> str:
+    """Perplexity, tasks and closeness of every pruned model beside the dense one."""
+    cells = measured()
+    rows = [_quality_row(cell, cells) for cell in _ordered(cells)]
+    headers = [
+        "zeros", "method", *(f"perplexity, {name}" for name in TEXTS.values()), "loss over dense, nats", "of Wanda's",
+        f"accuracy, mean of {len(cells[DENSE]['tasks'])} tasks", "over dense, points", "over Wanda, points",
+        "KL from dense, nats", "top-1 as dense", "pruned in",
+    ]  # fmt: skip
+    return f"{table(headers, rows)}\n\n{_about(cells)}"
+
+
+def real_tasks() -> str:
+    """The accuracy of every task."""
+    cells = measured()
+    names = list(cells[DENSE]["tasks"])
+    rows = []
+    for cell in _ordered(cells):
+        shares = (spread(_percent(figures.accuracy(cell, name)), ".1f") for name in names)
+        rows.append([cell["pattern"], cell["contender"], *shares])
+    return f"{table(['zeros', 'method', *names], rows)}\n\nIn percent. {_about(cells)}"
+
+
+def real_packed() -> str:
+    """Bytes and speed in the packed layouts, beside the dense model in transformers."""
+    cells = measured()
+    rows = []
+    for cell in _ordered(cells):
+        for layout, found in cell["packed"].items():
+            if layout == PLAIN and cell["cell"] != DENSE:
+                continue
+            rate = spread(figures.speed(cell, layout), ".1f")
+            ratio = "1" if layout == PLAIN else spread(figures.times(cell, layout, PLAIN), ".2f")
+            name = LAYOUTS.get(layout, layout)
+            rows.append([cell["pattern"], cell["contender"], name, format_bytes(found["bytes"]), rate, ratio])
+    headers = ["zeros", "method", "layout", "bytes in memory", "tokens/s", "times transformers, dense"]
+    return f"{table(headers, rows)}\n\nGreedy, batch 1, each pair in the same turns. {_about(cells)}"
+
+
+def real_dense() -> str:
+    """The dense model beside what was published of it."""
+    dense = measured()[DENSE]
+    if "published" not in dense:
+        raise KeyError("published (--published)")
+    rows = []
+    for name, published in PUBLISHED.items():
+        found = figures.accuracy({"tasks": dense["published"]}, name)
+        value = spread(_percent(found), ".1f")
+        rows.append([name, found["n"], f"{value} %", f"{published:.1f} %", f"{100 * found['value'] - published:+.1f}"])
+    return f"{table(['task', 'rows', 'here', 'published', 'points apart'], rows)}\n\n{where(dense)}"
+
+
+def measured() -> dict[str, dict]:
+    """The stored cells by name: the dense one, and the most that were measured as it was and calibrated alike.
+
+    RequestError if the dense one is not there.
+    """
+    folder = stored.RESULTS / "real_model" / MODEL
+    found = list(map(read_json, sorted(folder.glob("*.json"))))
+    dense = next((cell for cell in found if cell["cell"] == DENSE), None)
+    if dense is None:
+        raise RequestError("there is no dense cell: python benchmarks/real_model.py --source DATA --cells dense")
+    groups: dict[str, dict[str, dict]] = {}
+    for cell in found:
+        if cell is not dense and dense["protocol"].items() <= cell["protocol"].items():
+            groups.setdefault(json.dumps(cell["protocol"], sort_keys=True), {})[cell["cell"]] = cell
+    return {DENSE: dense} | max(groups.values(), key=len, default={})
+
+
+def _ordered(cells: dict[str, dict]) -> Iterator[dict]:
+    """The dense model, then pattern by pattern the methods as their cells are ordered."""
+    yield cells[DENSE]
+    for pattern in PATTERNS:
+        yield from (cells[cell.name] for cell in all_cells() if cell.pattern == pattern and cell.name in cells)
+
+
+def _quality_row(cell: dict, cells: dict[str, dict]) -> list:
+    dense, other = cells[DENSE], cells.get(f"{REFERENCE}@{cell['pattern']}")
+    perplexities = [spread(figures.perplexity(cell, text), ".1f") for text in TEXTS]
+    mean = f"{spread(_percent(figures.mean_accuracy(cell)), '.1f')} %"
+    if cell is dense:
+        return ["", DENSE, *perplexities, "", "", mean, "", "", "", "", ""]
+    paired = ["", ""]
+    if other and other is not cell:
+        paired = [
+            spread(figures.excess_ratio(cell, other, dense), ".2f"),
+            spread(_percent(figures.mean_gain(cell, other)), "+.1f"),
+        ]
+    elif other:
+        paired[0] = "1"
+    gain = spread(_percent(figures.mean_gain(cell, dense)), "+.1f")
+    closeness = spread(figures.close(cell, "kl"), ".2f"), f"{spread(_percent(figures.close(cell, 'agreement')), '.0f')} %"
+    taken = format_seconds(cell["pruning"])
+    over = spread(figures.excess(cell, dense), ".2f")
+    return [cell["pattern"], cell["contender"], *perplexities, over, paired[0], mean, gain, paired[1], *closeness, taken]
+
+
+def _about(cells: dict[str, dict]) -> str:
+    """What the figures rest on, and what is still to be measured."""
+    dense = cells[DENSE]
+    told = next((cell["protocol"] for name, cell in cells.items() if name != DENSE), dense["protocol"])
+    text = next(iter(dense["texts"].values()))
+    missing = [cell.name for cell in all_cells() if cell.name not in cells]
+    about = (
+        f"`{told['model']}` in {text['protocol']['dtype']}; {told['windows']} windows of {text['protocol']['length']} "
+        f"tokens of each text (protocol gptq), {told['rows']} rows of each task, KL on {told['close']} windows of each text. "
+    )
+    if "samples" in told:
+        about += (
+            f"Pruned with {told['samples']} windows of {told['sequence_length']} tokens of `{told['calibration']}`. "
+            "Intervals are of 95 %; those against dense and against Wanda are paired by window and by row."
+        )
+    lacking = f" Not measured yet: {', '.join(f'`{name}`' for name in missing)}." if missing else ""
+    return f"{about}{lacking} {where(dense)}"
+
+
+def _percent(entry: dict) -> dict:
+    ends = entry["interval"] and [100 * end for end in entry["interval"]]
+    return entry | {"value": 100 * entry["value"], "interval": ends}

@@ -1,0 +1,73 @@
+"""The cells of the table of a real model: a contender at a pattern, in the order in which they are worth measuring."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+
+from benchmarks.solvers import CONTENDERS, contenders, settings
+from models.errors import RequestError
+from pruning import registry
+from pruning.config import PruningConfig
+
+DENSE = "dense"
+PATTERNS = ("0.5", "2:4", "0.6", "4:8")
+FIRST = ("wanda", "magnitude", "sparsegpt")  # the baselines; what is ours follows, then the rest
+OURS = ("exchange", "fisher + exchange")
+REST = ("ria", "alps")
+RECOVERY = "reconstruct"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One contender at one pattern; the dense model has none."""
+
+    contender: str
+    pattern: str = ""
+
+    @property
+    def name(self) -> str:
+        """How the command line calls it: `wanda@2:4`."""
+        return f"{self.contender}@{self.pattern}" if self.pattern else self.contender
+
+    @property
+    def file(self) -> str:
+        """The name of the file that its figures are stored in."""
+        return f"{self.name.replace(' + ', '+').replace('@', '-').replace(':', 'of')}.json"
+
+    def config(self, windows: int, length: int, calibration: str) -> PruningConfig:
+        """The settings of its pruning, calibrated on so many windows of so many tokens."""
+        name, _, recovery = self.contender.partition(f" + {RECOVERY}")
+        recover = RECOVERY if recovery or self.contender.endswith(RECOVERY) else "none"
+        found = settings(self.pattern, name, windows)
+        return replace(found, sequence_length=length, calibration=calibration, recover=recover)
+
+
+def all_cells() -> list[Cell]:
+    """Every cell that this version can make, the most important first."""
+    found = [Cell(DENSE)]
+    for names in (FIRST, (*OURS, *recovered()), REST):
+        for pattern in PATTERNS:
+            found += [Cell(name, pattern) for name in names if _base(name) in contenders(pattern)]
+    return found
+
+
+def recovered() -> list[str]:
+    """The one-shot contenders that are recovered as well, if there is such a recovery."""
+    known = [entry.name for entry in registry.entries("recover")]
+    return [f"{name} + {RECOVERY}" for name in ("wanda", *OURS)] if RECOVERY in known else []
+
+
+def chosen(patterns: Sequence[str]) -> list[Cell]:
+    """The cells whose names match one of these (`wanda@*`, `*@2:4`); all for none. RequestError if one matches none."""
+    cells = all_cells()
+    for pattern in patterns:
+        if not any(fnmatchcase(cell.name, pattern) for cell in cells):
+            raise RequestError(f"There is no cell {pattern}: use some of {', '.join(cell.name for cell in cells)}.")
+    return [cell for cell in cells if not patterns or any(fnmatchcase(cell.name, each) for each in patterns)]
+
+
+def _base(contender: str) -> str:
+    return contender.removesuffix(f" + {RECOVERY}")
+
+
+assert set(FIRST) | set(REST) <= set(CONTENDERS)
