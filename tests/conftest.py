@@ -11,6 +11,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+# What was fetched before is not fetched again for the tests that need it; all others see an empty cache.
+os.environ.setdefault("ESPALIER_TEST_CACHE", os.environ.get("ESPALIER_CACHE", ""))
 os.environ["ESPALIER_CACHE"] = tempfile.mkdtemp(prefix="espalier-tests-")
 
 import pytest
