@@ -5,6 +5,7 @@ is given back and a cancelled run can be ended at once.
 """
 
 import json
+import os
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -105,6 +106,8 @@ def origin_note(folder: Path) -> str | None:
 def main() -> int:
     """Converts; says in one line why it could not."""
     file, folder, source = sys.argv[1:]
+    if hasattr(os, "nice"):
+        os.nice(10)  # the page, which may be in use meanwhile, goes first
     try:
         convert(Path(file), Path(folder), source)
     except EspalierError as error:

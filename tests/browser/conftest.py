@@ -35,14 +35,14 @@ def serve_app():
     """Starts `python app.py ...` on a free port; returns (address, seconds from process start to HTTP 200)."""
     running = []
 
-    def start(*arguments) -> tuple[str, float]:
+    def start(*arguments, program=("app.py",), **environment) -> tuple[str, float]:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         began = time.monotonic()
         process = subprocess.Popen(
-            [sys.executable, "app.py", "--port", str(port), *map(str, arguments)],
-            cwd=ROOT, env=os.environ | {"HF_HUB_OFFLINE": "1"}, stdout=subprocess.PIPE,
+            [sys.executable, *map(str, program), "--port", str(port), *map(str, arguments)],
+            cwd=ROOT, env=os.environ | {"HF_HUB_OFFLINE": "1"} | environment, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
         running.append(process)

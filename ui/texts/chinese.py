@@ -26,6 +26,7 @@ CHINESE = {
     "or_else": "，若无响应则为",
     "fetch_meanwhile": "下载期间一切功能使用 {model}；完成后，若您尚未开始操作，页面将自动切换。",
     "fetch_cancelled": "{model} 未下载：已取消。",
+    "fetch_stop": "停止下载",
     "fetch_again": "下载",
     "fetch_here": "{model} 已就绪。",
     "fetch_use": "使用 {model}",

@@ -29,6 +29,7 @@ ENGLISH = {
     "or_else": ", or where that does not answer ",
     "fetch_meanwhile": "Until it is here all works on {model}; then the page changes to it, unless you have begun something.",
     "fetch_cancelled": "{model} was not fetched: cancelled.",
+    "fetch_stop": "Stop fetching",
     "fetch_again": "Fetch it",
     "fetch_here": "{model} is here.",
     "fetch_use": "Use {model}",
