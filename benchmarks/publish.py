@@ -15,7 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.publishing import embedded, harness, packed, page, pruned, registered, trained
+from benchmarks.publishing import calibration, embedded, harness, packed, page, pruned, real, registered, trained
 from models.errors import RequestError
 from models.files import write_text
 
@@ -29,11 +29,12 @@ BLOCK = re.compile(r"(<!-- begin: ([\w-]+) -->\n).*?(<!-- end: \2 -->)", re.DOTA
 BLOCKS = {
     function.__name__.replace("_", "-"): function
     for function in (
-        embedded.embedded_classes, embedded.embedded_grammar, embedded.embedded_making, embedded.embedded_quality,
-        embedded.embedded_samples, embedded.embedded_shape, harness.harness_parity, harness.interval_coverage, harness.perplexity_speed,
+        calibration.calibration_mix, embedded.embedded_classes, embedded.embedded_grammar, embedded.embedded_making, embedded.embedded_quality,
+        embedded.embedded_samples, embedded.embedded_shape, harness.harness_parity, harness.harness_tasks, harness.interval_coverage,
+        harness.perplexity_speed,
         packed.packed_decode, packed.packed_layouts, packed.packed_loading, packed.packed_prefill, packed.packed_products,
         page.startup, page.streaming, pruned.one_shot, pruned.pruning_cost, pruned.resume_kills, pruned.solvers,
-        registered.methods, registered.metrics, registered.tasks, trained.classification_folds, trained.data_building,
+        real.real_dense, real.real_model, real.real_packed, real.real_tasks, registered.methods, registered.metrics, registered.tasks, trained.classification_folds, trained.data_building,
         trained.distillation, trained.trainer, trained.training_speed,
     )
 }  # fmt: skip

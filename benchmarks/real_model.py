@@ -5,12 +5,13 @@
 Each cell is one pruned model. What is measured of it is stored at once, in a small file below
 benchmarks/results/real_model/, window by window and row by row, so that cells can be paired; the pruned model is
 not kept. A cell that is stored under the same protocol is not made again (--force does), and the finished steps of one
-that was interrupted are kept, so that the same command goes on where it was. Cells are made in the order of their importance; --most N makes N of those
-that are due and ends. `benchmarks/publish.py` makes the tables of whatever is there.
+that was interrupted are kept, so that the same command goes on where it was. Cells are made in the order of their
+importance; --most N makes N of those that are due and ends. `benchmarks/publish.py` makes the tables of whatever is there.
 
 Measured are: perplexity on WikiText-2 test and on C4 (protocol gptq, the first --windows windows), the accuracy on seven
 tasks (--rows evenly spaced rows of each), KL divergence from the dense model and top-1 agreement (--close windows of each
-text), the seconds of pruning, and bytes and speed packed. `DATA` is the folder of `training/README.md`.
+text), the seconds of pruning, and bytes and speed packed. --published asks the dense model alone the tasks that its makers
+published figures of, on many more rows. `DATA` is the folder of `training/README.md`.
 """
 
 import argparse
@@ -32,6 +33,9 @@ def run(options: argparse.Namespace) -> None:
     from benchmarks.real.bench import Bench, is_stored
     from benchmarks.real.cells import chosen
 
+    if options.published:
+        Bench(options).make_published(terminal_bar())
+        return
     cells = chosen(options.cells)
     due = [cell for cell in cells if options.force or not is_stored(cell, options)]
     if options.list:
@@ -64,7 +68,7 @@ def main() -> int:
     parser.add_argument("--calibration", default="embedded", help="of the pruning, or c4: the rows not measured on")
     parser.add_argument("--samples", type=int, default=32, help="calibration windows (default: %(default)s)")
     parser.add_argument("--sequence-length", type=int, default=1024, help="of how many tokens (default: %(default)s)")
-    parser.add_argument("--published", action="store_true", help="the dense cell also on all rows of published tasks")
+    parser.add_argument("--published", action="store_true", help="only the tasks with published figures")
     parser.add_argument("--out", type=Path, default=OUT, metavar="FOLDER", help="where cells are stored")
     parser.add_argument("--list", action="store_true", help="show the cells; run nothing")
     parser.add_argument("--force", action="store_true", help="make cells again that are stored")

@@ -45,6 +45,24 @@ def harness_parity() -> str:
     return f"{table(headers, rows)}\n\n{about} {where(document)}"
 
 
+def harness_tasks() -> str:
+    """The standard sets beside lm-evaluation-harness, row by row."""
+    document = stored.document("harness_tasks")
+    rows = []
+    for dtype, tasks in document["results"].items():
+        for name, found in tasks.items():
+            shares = [
+                " / ".join(f"{100 * found[kind][side]:.2f} %" for side in ("ours", "theirs")) if kind in found else ""
+                for kind in ("accuracy", "accuracy_norm")
+            ]
+            differ = sum(found[kind]["answers_differ"] for kind in ("accuracy", "accuracy_norm") if kind in found)
+            apart = f"{found['largest_difference_nats']:.1e}"
+            rows.append([name, dtype, found["rows"], *shares, differ, apart])
+    headers = ["task", "dtype", "rows", "acc, ours / theirs", "acc_norm, ours / theirs", "hits that differ", "nats apart, at most"]
+    about = f"The model `{document['protocol']['model']}`, lm-evaluation-harness {document['environment']['lm_eval']}."
+    return f"{table(headers, rows)}\n\n{about} {where(document)}"
+
+
 def perplexity_speed() -> str:
     """Perplexity by the protocol `gptq` beside the loop of published pruning code."""
     document = stored.document("perplexity_speed")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks.command import command_line
 from benchmarks.real import packed, quality, texts
-from benchmarks.real.cells import Cell
+from benchmarks.real.cells import DENSE, Cell
 from benchmarks.real.kept import Kept
 from evals.environment import environment
 from models import Loaded, load
@@ -19,11 +19,12 @@ from pruning.calibration import find_source
 
 SCHEMA = 1
 EMBEDDED = "embedded"
+PUBLISHED = "published.json"
 C4 = "c4"  # as --calibration: the rows of the C4 sample that are not measured on
 MEASURING = ("model", "dtype", "windows", "close", "rows")
 CALIBRATING = ("calibration", "samples", "sequence_length")
-PRUNED, TEXTS, CLOSE, ASKED, TIMED = 0.4, 0.5, 0.6, 0.9, 0.95  # where a cell's steps end in its progress
-PUBLISHED_ROWS = {"piqa": None, "hellaswag": 2000}  # of the dense model, beside what was published
+PRUNED, TEXTS, CLOSE, ASKED = 0.4, 0.5, 0.6, 0.9  # where a cell's steps end in its progress
+PUBLISHED_ROWS = {"piqa": None, "hellaswag": 2000}  # of the dense model, beside what was published; None: all
 
 
 def protocol(options: argparse.Namespace, cell: Cell) -> dict:
@@ -44,13 +45,10 @@ def place(cell: Cell, options: argparse.Namespace) -> Path:
 
 
 def is_stored(cell: Cell, options: argparse.Namespace) -> bool:
-    """Whether a cell was measured under this protocol, with all that is asked for."""
+    """Whether a cell was measured under this protocol."""
     path = place(cell, options)
-    if not path.is_file():
-        return False
-    found = read_json(path)
-    whole = not options.published or bool(cell.pattern) or "published" in found
-    return found.get("schema_version") == SCHEMA and found.get("protocol") == protocol(options, cell) and whole
+    found = read_json(path) if path.is_file() else {}
+    return found.get("schema_version") == SCHEMA and found.get("protocol") == protocol(options, cell)
 
 
 class Bench:
@@ -70,10 +68,18 @@ class Bench:
         """Measures a cell and stores its figures; finished steps are kept beside its file until it is whole."""
         path = place(cell, self.options)
         kept = Kept(path.with_suffix(".part"), protocol(self.options, cell))
-        found = self._measured(cell, kept, progress)
-        about = {"schema_version": SCHEMA, "cell": cell.name, "contender": cell.contender, "pattern": cell.pattern}
-        about |= {"command": command_line(), "environment": environment(), "protocol": protocol(self.options, cell)}
-        write_json(path, about | found | {"seconds": kept.seconds})
+        about = {"cell": cell.name, "contender": cell.contender, "pattern": cell.pattern}
+        self._store(path, kept, about | self._measured(cell, kept, progress))
+
+    def make_published(self, progress: Progress) -> None:
+        """Stores the dense model's answers to tasks that its makers published figures of."""
+        path = place(Cell(DENSE), self.options).with_name(PUBLISHED)
+        kept = Kept(path.with_suffix(".part"), {name: getattr(self.options, name) for name in ("model", "dtype")})
+        self._store(path, kept, {"tasks": self._tasks(lambda: self.dense, kept, progress, PUBLISHED_ROWS)})
+
+    def _store(self, path: Path, kept: Kept, found: dict) -> None:
+        about = {"schema_version": SCHEMA, "command": command_line(), "environment": environment()}
+        write_json(path, about | {"protocol": kept.protocol} | found | {"seconds": kept.seconds})
         kept.clear()
 
     def _measured(self, cell: Cell, kept: Kept, progress: Progress) -> dict:
@@ -89,13 +95,10 @@ class Bench:
             )
         progress(ASKED, "speed")
         found["packed"] = kept.step("packed", lambda: packed.packed(self.dense, model(), options.turns))
-        if options.published and not cell.pattern:
-            share = part(progress, TIMED, 1)
-            found["published"] = self._tasks(model, kept, share, PUBLISHED_ROWS, "published ")
         return found | kept.found("prune")
 
     def _tasks(
-        self, model: Callable[[], Loaded], kept: Kept, progress: Progress, rows: dict | None = None, prefix: str = ""
+        self, model: Callable[[], Loaded], kept: Kept, progress: Progress, rows: dict | None = None
     ) -> dict:
         rows = rows or dict.fromkeys(quality.TASKS, self.options.rows)
         found = {}
@@ -105,7 +108,7 @@ class Bench:
             def asked(name: str = name, most: int | None = most, share: Progress = share) -> dict:
                 return quality.tasks(model(), self.options.source, most, share, [name])
 
-            found |= kept.step(prefix + name, asked)
+            found |= kept.step(name, asked)
         return found
 
     def _twin(self, cell: Cell, kept: Kept, progress: Progress) -> Callable[[], Loaded]:

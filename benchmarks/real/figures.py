@@ -55,7 +55,7 @@ def gain(cell: dict, other: dict, name: str) -> Estimate:
 def hits(cell: dict, name: str) -> np.ndarray:
     """1.0 for every row that was answered rightly, else 0.0."""
     kinds = cell["tasks"][name]["hits"]
-    return np.array([float(hit) for hit in kinds.get(NORMED, kinds[PLAIN])])
+    return np.array([float(hit) for hit in kinds.get(NORMED) or kinds[PLAIN]])
 
 
 def close(cell: dict, figure: str) -> dict:

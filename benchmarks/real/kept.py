@@ -18,6 +18,11 @@ class Kept:
         self._document = found if same else {"protocol": protocol, "steps": {}}
 
     @property
+    def protocol(self) -> dict:
+        """What the steps were done under."""
+        return self._document["protocol"]
+
+    @property
     def seconds(self) -> dict[str, float]:
         """What each step took."""
         return {name: step["seconds"] for name, step in self._document["steps"].items()}
