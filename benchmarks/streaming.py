@@ -37,7 +37,7 @@ from models.prompts import prompt_ids
 from models.sampling import Sampling
 from ui.examples import PROMPTS
 
-PROMPT = next(iter(PROMPTS.values()))
+(PROMPT,) = next(iter(PROMPTS.values()))
 
 
 @contextmanager

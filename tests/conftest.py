@@ -84,6 +84,19 @@ def tiny_tokenizer():
 
 
 @pytest.fixture(scope="session")
+def tiny_chat_tokenizer(tiny_tokenizer):
+    """The same with a chat template, in which every turn ends with the end of the text."""
+    import copy
+
+    tokenizer = copy.deepcopy(tiny_tokenizer)
+    tokenizer.chat_template = (
+        "{% for message in messages %}{{ '<' + message['role'] + '>' + message['content'] + eos_token }}{% endfor %}"
+        "{% if add_generation_prompt %}<assistant>{% endif %}"
+    )
+    return tokenizer
+
+
+@pytest.fixture(scope="session")
 def tiny_model(tiny_tokenizer):
     """A factory of random fp32 models in eval mode: `tiny_model("gpt2", n_layer=2)`."""
     import torch
@@ -100,13 +113,13 @@ def tiny_model(tiny_tokenizer):
 
 
 @pytest.fixture(scope="session")
-def tiny_folder(tiny_model, tiny_tokenizer, tmp_path_factory):
-    """A factory of saved tiny models with their tokenizer: `tiny_folder("llama") -> Path`."""
+def tiny_folder(tiny_model, tiny_tokenizer, tiny_chat_tokenizer, tmp_path_factory):
+    """A factory of saved tiny models with their tokenizer: `tiny_folder("llama") -> Path`; with `chat`, one that chats."""
 
-    def make(family: str = "llama", seed: int = 0, **options) -> Path:
+    def make(family: str = "llama", seed: int = 0, chat: bool = False, **options) -> Path:
         folder = tmp_path_factory.mktemp(family) / "model"
         tiny_model(family, seed, **options).save_pretrained(folder)
-        tiny_tokenizer.save_pretrained(folder)
+        (tiny_chat_tokenizer if chat else tiny_tokenizer).save_pretrained(folder)
         return folder
 
     return make

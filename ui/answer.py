@@ -7,25 +7,31 @@ from threading import Event
 import gradio as gr
 
 from models.sampling import Sampling
-from training.formats import STOP, question_prompt
+from ui.asked import asked_line
 from ui.complaints import require_text
 from ui.desk import Desk, Task, Updates
-from ui.examples import QUESTIONS
+from ui.example_lists import ExampleLists, first
+from ui.examples import CHAT_QUESTIONS, QUESTIONS
 from ui.html import failure, live_line, note, pane, quiet, quoted
 from ui.panes import build_buttons, build_panes
 from ui.streaming import Picture
 from ui.strip import captions
 from ui.texts import Words, label
 from ui.visitors import Visit
-from ui.writing import Scene, write_pair
+from ui.writing import Ask, Scene, write_pair
 
 NAME = "answer"
 LONGEST = 48  # tokens of an answer
 
 
 def answer_sampling(max_new_tokens: int = LONGEST) -> Sampling:
-    """Greedy until the end of the line, which is where an answer stops."""
-    return Sampling(max_new_tokens=max_new_tokens, stop=(STOP,))
+    """Greedy; where an answer stops comes with the form in which the model is asked."""
+    return Sampling(max_new_tokens=max_new_tokens)
+
+
+def asking(context: str, question: str) -> Ask:
+    """A question on a context, in the form of the model."""
+    return lambda form, side: form.question(context, question)
 
 
 def find_answer(answer: str, context: str) -> tuple[int, int] | None:
@@ -41,31 +47,31 @@ def find_answer(answer: str, context: str) -> tuple[int, int] | None:
 
 def build_answer(desk: Desk) -> None:
     """Places the tab and wires it."""
-    first = next(iter(QUESTIONS.values()))
+    engine = desk.engine
+    chats = engine.form(engine.default_model).chats
+    begun = first(CHAT_QUESTIONS, QUESTIONS, chats)
+    asked = gr.HTML(elem_id="answer-asked", apply_default_css=False)
     with gr.Row():
         context = gr.Textbox(
-            first[0], label=label("context"), placeholder=label("context_placeholder"), lines=4, max_lines=14, scale=2,
+            begun[0], label=label("context"), placeholder=label("context_placeholder"), lines=4, max_lines=14, scale=2,
             min_width=280, elem_id="context",
         )  # fmt: skip
         question = gr.Textbox(
-            first[1], label=label("question"), placeholder=label("question_placeholder"), lines=2, max_lines=4,
+            begun[1], label=label("question"), placeholder=label("question_placeholder"), lines=2, max_lines=4,
             min_width=200, elem_id="question",
         )  # fmt: skip
-    gr.Examples(
-        [list(example) for example in QUESTIONS.values()], [context, question], example_labels=list(QUESTIONS),
-        label=label("examples"), cache_examples=False, api_visibility="private", elem_id="examples-answer",
-    )  # fmt: skip
+    examples = ExampleLists(NAME, [context, question], CHAT_QUESTIONS, QUESTIONS, chats)
     buttons = build_buttons(NAME, "answer")
     panes = build_panes(NAME)
     below = gr.HTML(elem_id="same-answer", apply_default_css=False)
 
-    def check(words: Words, now: Visit, passage: str, asked: str) -> None:
+    def check(words: Words, now: Visit, passage: str, wanted: str) -> None:
         require_text(passage, "need_context", words)
-        require_text(asked, "need_question", words)
+        require_text(wanted, "need_question", words)
 
-    def answer(words: Words, stop: Event, now: Visit, passage: str, asked: str) -> Iterator[Updates | None]:
-        about = captions(now, desk.engine, words)
-        for scene in write_pair(desk.engine, now, question_prompt(passage, asked), answer_sampling(), stop, words):
+    def answer(words: Words, stop: Event, now: Visit, passage: str, wanted: str) -> Iterator[Updates | None]:
+        about = captions(now, engine, words)
+        for scene in write_pair(engine, now, asking(passage, wanted), answer_sampling(), stop, words):
             if scene is None:
                 yield None
                 continue
@@ -78,13 +84,15 @@ def build_answer(desk: Desk) -> None:
     def failed(words: Words, complaint: str, *_: object) -> Updates:
         return panes.fail(complaint, words)
 
-    def empty(words: Words, now: Visit) -> Updates:
-        return panes.empty(now, words, words("answer_empty")) | {below: ""}
+    def empty(words: Words, now: Visit, passage: str, wanted: str) -> Updates:
+        form = engine.form(now.model)
+        said = {below: "", asked: asked_line(now.model, form, words)}
+        return panes.empty(now, words, words("answer_empty")) | said | examples.fit(form.chats, passage, wanted)
 
     outputs = [*panes.components, below]
     desk.wire(buttons.run, buttons, Task(NAME, answer, failed, check), [desk.visit, context, question], outputs)
     desk.wire_stop(buttons, NAME)
-    desk.wire_refresh(empty, outputs)
+    desk.wire_refresh(empty, [*outputs, asked, context, question, *examples.components], [context, question])
 
 
 def contents(scene: Scene, about: dict[str, str], context: str, words: Words) -> dict[str, str]:

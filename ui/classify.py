@@ -6,16 +6,18 @@ from threading import Event
 
 import gradio as gr
 
-from training.formats import SENTIMENT_LABELS, classification_prompt, completion
-from models.description import context_length
 from models.stopping import give_way, interruptible
+from ui.asked import asked_line
 from ui.complaints import refusal, require_text, require_whole
 from ui.desk import Desk, Task, Updates
 from ui.engine import Engine
-from ui.examples import REVIEWS
+from ui.example_lists import ExampleLists, first
+from ui.examples import CHAT_REVIEWS, REVIEWS
+from ui.forms import form_of
 from ui.html import bars, note, pane, quoted
 from ui.pair import sides_of
 from ui.panes import build_buttons, build_panes
+from ui.scoring import LabelScores, score_labels
 from ui.strip import captions
 from ui.texts import Words, label
 from ui.visitors import Visit
@@ -26,47 +28,39 @@ MOST_LABELS = 20
 
 @dataclass(frozen=True)
 class Verdict:
-    """One side's choice: its name, and for each label its probability and log-likelihood (nats).
-
-    `dropped` is how many tokens of the text's beginning were left out, since the model reads `context` at most.
-    """
+    """One side's choice: its name, the form in which it was asked, and the scores of the labels."""
 
     side: str
-    probabilities: dict[str, float]
-    log_likelihoods: dict[str, float]
-    dropped: int = 0
-    context: int = 0
+    form: str
+    scores: LabelScores
 
     @property
     def label(self) -> str:
         """The likeliest label."""
-        return max(self.probabilities, key=self.probabilities.__getitem__)
+        return max(self.scores.probabilities, key=self.scores.probabilities.__getitem__)
 
     def notes(self, words: Words) -> list[str]:
         """What one must know to read the verdict, in sentences."""
-        return [words("text_cut", n=self.dropped, context=self.context)] if self.dropped else []
+        scores = self.scores
+        return [words("text_cut", n=scores.dropped, context=scores.context)] if scores.dropped else []
 
 
 def classify_pair(
-    engine: Engine, visit: Visit, text: str, labels: Sequence[str], stop: Event
+    engine: Engine, visit: Visit, text: str, labels: Sequence[str], stop: Event, calibrated: bool = False
 ) -> Iterator[list[Verdict] | None]:
     """Scores the labels under each model on the worker; yields None as a heartbeat, last the verdicts, dense first.
 
     Setting `stop` raises Cancelled.
     """
-    from evals.asking.likelihood import probabilities, score_choices
 
     def work(publish) -> None:
+        sides = sides_of(engine, visit)
+        form = form_of(sides[0].loaded)
         verdicts = []
-        for name, loaded in sides_of(engine, visit):
+        for name, loaded in sides:
             give_way()
-            prompt = classification_prompt(text)
             with interruptible():
-                scores = score_choices(loaded.model, loaded.tokenizer, prompt, [completion(word) for word in labels])
-            shares = dict(zip(labels, probabilities(scores)))
-            sums = {word: score.log_likelihood for word, score in zip(labels, scores)}
-            context = context_length(loaded.model.config.get_text_config())
-            verdicts.append(Verdict(name, shares, sums, scores[0].dropped, context))
+                verdicts.append(Verdict(name, form.name, score_labels(loaded, form, text, labels, calibrated)))
         publish(verdicts)
 
     yield from engine.worker.follow(work, stop)
@@ -80,22 +74,24 @@ def split_labels(text: str) -> list[str]:
 
 def build_classify(desk: Desk) -> None:
     """Places the tab and wires it."""
-    first = next(iter(REVIEWS.values()))
+    engine = desk.engine
+    chats = engine.form(engine.default_model).chats
+    begun = first(CHAT_REVIEWS, REVIEWS, chats)
+    asked = gr.HTML(elem_id="classify-asked", apply_default_css=False)
     with gr.Row():
         text = gr.Textbox(
-            first[0], label=label("text"), placeholder=label("text_placeholder"), lines=3, max_lines=12, scale=2,
+            begun[0], label=label("text"), placeholder=label("text_placeholder"), lines=3, max_lines=12, scale=2,
             min_width=280, elem_id="classify-text",
         )  # fmt: skip
-        labels = gr.Textbox(", ".join(SENTIMENT_LABELS), label=label("labels"), min_width=200, elem_id="labels")
-    gr.Examples(
-        [list(example) for example in REVIEWS.values()], [text, labels], example_labels=list(REVIEWS),
-        label=label("examples"), cache_examples=False, api_visibility="private", elem_id="examples-classify",
-    )  # fmt: skip
+        with gr.Column(min_width=200):
+            labels = gr.Textbox(begun[1], label=label("labels"), elem_id="labels")
+            calibrated = gr.Checkbox(label=label("calibrated"), info=label("calibrated_info"), elem_id="calibrated")
+    examples = ExampleLists(NAME, [text, labels], CHAT_REVIEWS, REVIEWS, chats)
     buttons = build_buttons(NAME, "classify")
     panes = build_panes(NAME)
     below = gr.HTML(elem_id="agreement", apply_default_css=False)
 
-    def check(words: Words, now: Visit, review: str, names: str) -> None:
+    def check(words: Words, now: Visit, review: str, names: str, *_: object) -> None:
         require_text(review, "need_text", words)
         require_whole(names, words)
         found = split_labels(names)
@@ -104,26 +100,33 @@ def build_classify(desk: Desk) -> None:
         if len(found) > MOST_LABELS:
             raise refusal(words("labels_too_many", n=MOST_LABELS))
 
-    def classify(words: Words, stop: Event, now: Visit, review: str, names: str) -> Iterator[Updates | None]:
-        about = captions(now, desk.engine, words)
-        for verdicts in classify_pair(desk.engine, now, review, split_labels(names), stop):
+    def classify(
+        words: Words, stop: Event, now: Visit, review: str, names: str, against: bool
+    ) -> Iterator[Updates | None]:
+        about = captions(now, engine, words)
+        for verdicts in classify_pair(engine, now, review, split_labels(names), stop, bool(against)):
             if verdicts is None:
                 yield None
                 continue
             line = agreement(verdicts, words)
-            said = f"{line} {words('text_cut_said')}" if any(verdict.dropped for verdict in verdicts) else line
+            cut = any(verdict.scores.dropped for verdict in verdicts)
+            said = f"{line} {words('text_cut_said')}" if cut else line
             yield panes.show(contents(verdicts, about, words), words) | {below: note(line, "verdict")} | desk.say(said)
 
     def failed(words: Words, complaint: str, *_: object) -> Updates:
         return panes.fail(complaint, words)
 
-    def empty(words: Words, now: Visit) -> Updates:
-        return panes.empty(now, words, words("bars_empty")) | {below: ""}
+    def empty(words: Words, now: Visit, review: str, names: str) -> Updates:
+        form = engine.form(now.model)
+        said = {below: "", asked: asked_line(now.model, form, words)}
+        return panes.empty(now, words, words("bars_empty")) | said | examples.fit(form.chats, review, names)
 
     outputs = [*panes.components, below]
-    desk.wire(buttons.run, buttons, Task(NAME, classify, failed, check), [desk.visit, text, labels], outputs)
+    desk.wire(
+        buttons.run, buttons, Task(NAME, classify, failed, check), [desk.visit, text, labels, calibrated], outputs
+    )
     desk.wire_stop(buttons, NAME)
-    desk.wire_refresh(empty, outputs)
+    desk.wire_refresh(empty, [*outputs, asked, text, labels, *examples.components], [text, labels])
 
 
 def contents(verdicts: Sequence[Verdict], about: dict[str, str], words: Words) -> dict[str, str]:
@@ -132,14 +135,20 @@ def contents(verdicts: Sequence[Verdict], about: dict[str, str], words: Words) -
         verdict.side: pane(
             verdict.side,
             words,
-            bars([
-                (word, share, words("log_likelihood", value=f"{verdict.log_likelihoods[word]:.2f}"))
-                for word, share in verdict.probabilities.items()
-            ]) + "".join(map(note, verdict.notes(words))),
+            bars([(word, share, remark(verdict, word, words)) for word, share in verdict.scores.probabilities.items()])
+            + "".join(map(note, verdict.notes(words))),
             about=about.get(verdict.side, ""),
         )
         for verdict in verdicts
-    }  # fmt: skip
+    }
+
+
+def remark(verdict: Verdict, word: str, words: Words) -> str:
+    """What a label's bar was made of."""
+    value = f"{verdict.scores.log_likelihoods[word]:.2f}"
+    if not verdict.scores.neutral:
+        return words("log_likelihood", value=value)
+    return words("log_likelihood_against", value=value, neutral=f"{verdict.scores.neutral[word]:.2f}")
 
 
 def agreement(verdicts: Sequence[Verdict], words: Words) -> str:

@@ -82,13 +82,13 @@ class Desk:
 
         buttons.stop.click(stop, None, None, queue=False, **PRIVATE)
 
-    def wire_refresh(self, empty: Callable[..., Updates], outputs: Sequence[Any]) -> None:
-        """When the visitor's models change, `empty(words, visit)` shows that nothing was asked of them yet."""
+    def wire_refresh(self, empty: Callable[..., Updates], outputs: Sequence[Any], inputs: Sequence[Any] = ()) -> None:
+        """When the visitor's models change, `empty(words, visit, ...)` shows that nothing was asked of them yet."""
 
-        def refresh(request: gr.Request, now: Any) -> Updates:
-            return empty(words_of(request), now)
+        def refresh(request: gr.Request, now: Any, *values: Any) -> Updates:
+            return empty(words_of(request), now, *values)
 
-        self.visit.change(refresh, [self.visit], list(outputs), queue=False, **PRIVATE)
+        self.visit.change(refresh, [self.visit, *inputs], list(outputs), queue=False, **PRIVATE)
 
     def say(self, text: str) -> Updates:
         """The update that announces a result to screen readers."""

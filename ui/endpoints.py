@@ -17,11 +17,12 @@ from models.catalogue import Entry, entries
 from models.catalogue.listing import facts
 from models.errors import RequestError
 from models.stopping import give_way
-from training.formats import SENTIMENT_LABELS, question_prompt
-from ui.answer import LONGEST, answer_sampling, find_answer
-from ui.classify import MOST_LABELS, classify_pair, split_labels
+from training.formats import SENTIMENT_LABELS
+from ui.answer import LONGEST, answer_sampling, asking, find_answer
+from ui.classify import MOST_LABELS, Verdict, classify_pair, split_labels
 from ui.callers import CallerGone
 from ui.complaints import LIMIT, explain
+from ui.conversation import Conversation, ask_turn
 from ui.desk import ONE_AT_A_TIME
 from ui.engine import NO_SOLVER, PLAIN, UNSTRUCTURED, Engine, Settings, Twin
 from ui.sampling import NEW_TOKENS, REPETITION_PENALTY, sampling_of
@@ -29,7 +30,7 @@ from ui.streaming import Picture
 from ui.texts import Words
 from ui.values import arguments
 from ui.visitors import Visit
-from ui.writing import Scene, write_pair
+from ui.writing import Scene, continuing, write_pair
 
 Json = dict[str, Any]
 
@@ -56,51 +57,66 @@ def add_endpoints(engine: Engine) -> None:
         seed: int = 0,
         model: str = "",
         key: str = "",
+        chat: bool = False,
+        system: str = "",
     ) -> Iterator[Json]:
         """Writes a prompt on with the dense model and its pruned copy; streams what both have so far.
 
+        With `chat` the prompt is a message that both answer in the model's chat template, behind the system prompt
+        `system` if that is not empty; without it the prompt is continued as plain text.
         Temperature 0 is greedy; top_p 1, top_k 0, min_p 0 and repetition_penalty 1 are off. Times are in seconds on
         each model's own clock. `finished` is null while a text is written, then end, length, context (full) or stopped;
         `notes` says in words what one must know. The last item has `over` true and `first_difference`, the number of
         the first token in which the two differ (from 1; null if they do not).
         """
-        check_texts(prompt=prompt)
+        check_texts(prompt=prompt, **({"system": system} if system else {}))
+        if system and not chat:
+            raise RequestError("A system prompt belongs to a conversation: set chat, or omit system.")
+        visit = visit_of(model, key)
+        ask = ask_turn(Conversation(visit).asked(prompt), system, Words()) if chat else continuing(prompt)
         sampling = sampling_of(max_new_tokens, temperature, top_p, top_k, min_p, repetition_penalty, seed)
-        for scene in write_pair(engine, visit_of(model, key), prompt, sampling, CallerGone()):
+        for scene in write_pair(engine, visit, ask, sampling, CallerGone()):
             if scene is not None:
                 yield sides_json(scene) | {
                     "over": scene.over,
                     "first_difference": scene.parting.at if scene.parting else None,
                 }
 
-    def classify(text: str, labels: str = ", ".join(SENTIMENT_LABELS), model: str = "", key: str = "") -> Json:
-        """Scores comma-separated labels of a text under both models, by log-likelihood.
+    def classify(
+        text: str,
+        labels: str = ", ".join(SENTIMENT_LABELS),
+        model: str = "",
+        key: str = "",
+        calibrated: bool = False,
+    ) -> Json:
+        """Scores comma-separated labels of a text under both models, by log-likelihood, in the model's own form.
 
-        For each model: `label`, the likeliest; `probabilities`, summing to 1; `log_likelihoods` in nats; `dropped`, how
-        many tokens of the text's beginning were left out because it is longer than what the model reads at once, and
-        `notes`, which says so in words.
+        With `calibrated` a label's score is log p(label | text) - log p(label | a text without content), so that a word
+        which the model says to anything gains nothing. For each model: `label`, the likeliest; `probabilities`, summing
+        to 1; `log_likelihoods` in nats; `neutral_log_likelihoods`, those without content (empty unless calibrated);
+        `form`, in which the model was asked (chat, instruction or plain); `dropped`, how many tokens of the text's
+        beginning were left out because it is longer than what the model reads at once, and `notes`, which says so in
+        words.
         """
         check_texts(text=text)
         names = split_labels(labels)
         if not 2 <= len(names) <= MOST_LABELS:
             raise RequestError(f"Give from two to {MOST_LABELS} different labels, separated by commas.")
-        verdicts = last(classify_pair(engine, visit_of(model, key), text, names, CallerGone()))
-        figures = ("label", "probabilities", "log_likelihoods", "dropped")
-        sides = {
-            verdict.side: {name: getattr(verdict, name) for name in figures} | {"notes": verdict.notes(Words())}
-            for verdict in verdicts
-        }
+        verdicts = last(classify_pair(engine, visit_of(model, key), text, names, CallerGone(), calibrated))
+        sides = {verdict.side: verdict_json(verdict) for verdict in verdicts}
         return sides | {"agree": len({verdict.label for verdict in verdicts}) == 1 if len(verdicts) > 1 else None}
 
     def answer(context: str, question: str, max_new_tokens: int = LONGEST, model: str = "", key: str = "") -> Json:
-        """Answers a question on a context with both models, greedily, up to the end of the line.
+        """Answers a question on a context with both models, greedily, in the model's own form.
+
+        The answer ends with the assistant's turn or, where the model has no chat template, with the line.
 
         For each model: `text`, the answer; `span`, where it stands in the context ([start, end], null if it does not);
         `notes`, which says in words where an answer was cut.
         """
         check_texts(context=context, question=question)
-        prompt = question_prompt(context, question)
-        scene = last(write_pair(engine, visit_of(model, key), prompt, answer_sampling(max_new_tokens), CallerGone()))
+        ask, sampling = asking(context, question), answer_sampling(max_new_tokens)
+        scene = last(write_pair(engine, visit_of(model, key), ask, sampling, CallerGone()))
         sides = sides_json(scene)
         for side in sides.values():
             side["text"] = side["text"].strip()
@@ -167,6 +183,20 @@ def sides_json(scene: Scene) -> Json:
             "notes": notes_of(picture),
         }
         for name, picture in zip(scene.names, scene.pictures)
+    }
+
+
+def verdict_json(verdict: Verdict) -> Json:
+    """A side's verdict as JSON types."""
+    scores = verdict.scores
+    return {
+        "label": verdict.label,
+        "probabilities": scores.probabilities,
+        "log_likelihoods": scores.log_likelihoods,
+        "neutral_log_likelihoods": scores.neutral,
+        "form": verdict.form,
+        "dropped": scores.dropped,
+        "notes": verdict.notes(Words()),
     }
 
 

@@ -14,6 +14,7 @@ from ui.worker import Worker
 
 if TYPE_CHECKING:
     from models import Loaded
+    from ui.forms import Form
     from ui.errand import Errand
     from ui.fetching import Fetcher
 
@@ -116,6 +117,13 @@ class Engine(Protocol):
 
     def dense(self, model: str) -> "Loaded":
         """The dense model, loaded if it is not yet there. RequestError for what the visitor can mend."""
+        ...
+
+    def form(self, model: str) -> "Form":
+        """The form in which a model is asked, which is known once it was loaded; plain text till then.
+
+        May be called on any thread.
+        """
         ...
 
     def prune(self, model: str, settings: Settings, progress: Progress) -> Twin:

@@ -1,14 +1,26 @@
 """Examples for the tabs, written for this page and sized for a small model."""
 
 PROMPTS = {
-    "A town on a river": "The town lies on the left bank of the river, about twelve miles north of",
-    "A letter": "My dear brother, since I wrote to you last a great deal has happened. First of all,",
-    "A scientist": "She was a British chemist, best known for her work on",
-    "A storm at sea": "The wind had been rising since noon, and by evening the captain",
-    "A football club": "The club was founded in 1898 and played its first match against",
+    "A town on a river": ("The town lies on the left bank of the river, about twelve miles north of",),
+    "A letter": ("My dear brother, since I wrote to you last a great deal has happened. First of all,",),
+    "A scientist": ("She was a British chemist, best known for her work on",),
+    "A storm at sea": ("The wind had been rising since noon, and by evening the captain",),
+    "A football club": ("The club was founded in 1898 and played its first match against",),
+}
+
+# for models that chat
+MESSAGES = {
+    "A capital": ("What is the capital of France?",),
+    "A haiku": ("Write a haiku about the sea.",),
+    "Three fruits": ("Name three fruits that are red.",),
+    "A reason": ("Why is the sky blue? Answer in two sentences.",),
+    "A letter": ("Write a short letter that thanks a friend for a gift.",),
 }
 
 # text, labels
+CHAT_REVIEWS = {
+    "A warm film": ("A warm, funny and beautifully acted film that stays with you.", "negative, positive"),
+}
 REVIEWS = {
     "A warm film": ("A warm, funny and beautifully acted film that stays with you.", "negative, positive"),
     "A dull film": ("Two hours of tired jokes and a plot that goes nowhere.", "negative, positive"),
@@ -19,6 +31,13 @@ REVIEWS = {
 }
 
 # context, question
+CHAT_QUESTIONS = {
+    "The lighthouse": (
+        "The lighthouse on Harrow Point was built in 1862 by the engineer Thomas Reed. It stands forty metres above "
+        "the sea and was lit with oil lamps until 1924, when electric light was installed.",
+        "When was the lighthouse built?",
+    ),
+}
 QUESTIONS = {
     "The lighthouse": (
         "The lighthouse on Harrow Point was built in 1862 by the engineer Thomas Reed. It stands forty metres above "

@@ -1,5 +1,6 @@
 """Pieces of the page as HTML. Whatever comes from a model or a visitor is escaped here and nowhere else."""
 
+from collections.abc import Sequence
 from html import escape
 
 from ui.streaming import Picture
@@ -28,14 +29,29 @@ def failure(text: str) -> str:
 
 def written(prompt: str, picture: Picture, mark: tuple[int, int] | None = None) -> str:
     """A continuation behind its prompt; `mark` (start, end in characters) is where it parts from the other one."""
-    text = picture.text
-    if mark is None:
-        shown = escape(text)
-    else:
-        start, end = mark
-        shown = f'{escape(text[:start])}<mark class="parting">{escape(text[start:end])}</mark>{escape(text[end:])}'
+    shown = marked(picture.text, mark)
     error = failure(picture.error) if picture.error else ""
     return f'<div class="text" dir="auto"><span class="prompt">{escape(prompt)}</span>{shown}</div>{error}'
+
+
+def marked(text: str, mark: tuple[int, int] | None) -> str:
+    """A text, a piece of it (start, end in characters) marked as where it parts from another one."""
+    if mark is None:
+        return escape(text)
+    start, end = mark
+    return f'{escape(text[:start])}<mark class="parting">{escape(text[start:end])}</mark>{escape(text[end:])}'
+
+
+def turns(said: Sequence[tuple[str, str]]) -> str:
+    """A conversation, oldest first: what the visitor said (a text) and what was answered (HTML), turn by turn.
+
+    The list is wrapped so that it can be kept scrolled to its end.
+    """
+    items = "".join(
+        f'<li class="said" dir="auto">{escape(text)}</li>' + (f'<li class="reply" dir="auto">{reply}</li>' if reply else "")
+        for text, reply in said
+    )
+    return f'<div class="turns"><ol>{items}</ol></div>'
 
 
 def live_line(picture: Picture | None, words: Words, shared: bool) -> str:

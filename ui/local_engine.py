@@ -18,12 +18,14 @@ from ui.engine import LAYOUTS, Method, Settings, Twin
 from ui.errand import CANCELLED, DONE, FAILED, Errand, Standing
 from ui.fetching import GRACE, Fetcher, announcement
 from ui.figures import Figures
+from ui.forms import Form, TextForm, form_of
 from ui.methods import methods_of_registry
 from ui.shelf import Shelf
 from ui.worker import Job, Worker
 
 DENSE_PLACES = 2  # dense models kept in memory at once
 TWIN_PLACES = 4  # pruned twins kept in memory at once, over all visitors
+CALIBRATION_TOKENS = 1 << 14  # that a twin is made with here: a visitor waits for it
 
 
 class LocalEngine:
@@ -50,6 +52,7 @@ class LocalEngine:
         self._dense: Shelf[Loaded] = Shelf(DENSE_PLACES)
         self._twins: Shelf[Twin] = Shelf(TWIN_PLACES)
         self._figures = Figures()
+        self._forms: dict[str, Form] = {}
         self._awaited, self._told = awaited, told
         self.fetcher = Fetcher(self._make_ready, self._fetched)
         if awaited is not None:
@@ -101,6 +104,10 @@ class LocalEngine:
             )
         return self._load(model)
 
+    def form(self, model: str) -> Form:
+        """The form of a model that is or was in memory; plain text for another."""
+        return self._forms.get(model, TextForm())
+
     def prune(self, model: str, settings: Settings, progress: Progress) -> Twin:
         """Copies the dense model, prunes the copy, measures both, and only then places it among the twins.
 
@@ -111,6 +118,7 @@ class LocalEngine:
         from pruning.packing.format import Format
         from pruning.packing.install import pack
         from pruning.packing.kernels import kernels
+        from pruning.windows import window_length
 
         config = PruningConfig(settings.method, settings.sparsity, settings.pattern, solver=settings.solver)
         dense = self.dense(model)
@@ -124,6 +132,8 @@ class LocalEngine:
         self._making_room(lambda: require(size, device, f"A second copy of {model}"))
         with interruptible():
             network = copy.deepcopy(dense.model)
+            windows = max(1, CALIBRATION_TOKENS // window_length(network, None))
+            config = replace(config, samples=windows)
             report = prune(network, dense.tokenizer, config, progress=part(progress, 0.0, 0.6))
             if (layout := LAYOUTS[settings.layout]) is not None:
                 aside(kernels)  # compiled the first time, by a compiler that heeds nobody
@@ -155,6 +165,7 @@ class LocalEngine:
         with interruptible():
             loaded = self._making_room(lambda: load(model, device=self._device, dtype=self._dtype))
         self._dense.put(model, loaded)
+        self._forms[model] = form_of(loaded)
         return loaded
 
     def _make_ready(self, name: str, progress: Progress) -> None:

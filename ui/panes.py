@@ -1,6 +1,6 @@
 """The two panes of a tab and its buttons, as components with the few things that happen to them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import gradio as gr
@@ -67,14 +67,20 @@ def build_panes(tab: str) -> Panes:
     return Panes(dense, pruned)
 
 
-def build_buttons(tab: str, run_label: str, *others: str) -> Buttons:
-    """Places Run, Stop and the others in a row. Their classes are what the keyboard shortcuts look for."""
+def build_buttons(tab: str, run_label: str, *others: str, hidden: Sequence[str] = ()) -> Buttons:
+    """Places Run, Stop and the others in a row, some of them hidden at first.
+
+    Their classes are what the keyboard shortcuts look for.
+    """
     with gr.Row(elem_classes="acts-row"):
         run = gr.Button(
             label(run_label), variant="primary", elem_id=f"{tab}-run", elem_classes="run", min_width=140, scale=2
         )
         stop = gr.Button(label("stop"), interactive=False, elem_id=f"{tab}-stop", elem_classes="stop", min_width=110)
         rest = tuple(
-            gr.Button(label(name), elem_id=f"{tab}-{name.replace('_', '-')}", min_width=110) for name in others
+            gr.Button(
+                label(name), visible=name not in hidden, elem_id=f"{tab}-{name.replace('_', '-')}", min_width=110
+            )
+            for name in others
         )
     return Buttons(run, stop, rest)

@@ -13,6 +13,7 @@ from ui.lanes import gains, lanes_of, layout_of, row_name
 from ui.pair import sides_of
 from ui.texts import Words
 from ui.visitors import Visit
+from ui.writing import Ask, asked_of
 
 if TYPE_CHECKING:
     from evals.cost.speed import RaceResult
@@ -20,9 +21,12 @@ if TYPE_CHECKING:
 
 
 def run_race(
-    engine: Engine, visit: Visit, prompt: str, new_tokens: int, repeats: int, stop: threading.Event, words: Words
+    engine: Engine, visit: Visit, ask: Ask, new_tokens: int, repeats: int, stop: threading.Event, words: Words
 ) -> Iterator[tuple[str, str]]:
-    """Yields (HTML, sentence for screen readers) while it runs, the table at the end; ("", "") as a heartbeat."""
+    """Yields (HTML, sentence for screen readers) while it runs, the table at the end; ("", "") as a heartbeat.
+
+    All read what the dense model is asked.
+    """
     from evals.cost.speed import race
 
     def work(publish) -> None:
@@ -33,7 +37,9 @@ def run_race(
                 raise Cancelled("the race")
             publish((share, words("race_packing", row=words(f"lane_{row}"))))
 
-        lanes, missing = lanes_of(sides_of(engine, visit), layout, report)
+        sides = sides_of(engine, visit)
+        prompt = asked_of(sides[:1], ask)[0].prompt
+        lanes, missing = lanes_of(sides, layout, report)
         result = race(lanes, prompt, new_tokens, repeats, progress=lambda *now: publish(now), stop=stop)
         publish(Raced(result, layout, missing))
 

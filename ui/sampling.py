@@ -8,13 +8,16 @@ from ui.values import real, whole
 
 NEW_TOKENS = 96
 REPETITION_PENALTY = 1.3  # a small model that writes greedily soon repeats itself
+CHAT_TOKENS = 128
+CHAT_PENALTY = 1.1  # it also bears on the words of the question, which an answer must use
 
 
-def build_sampling() -> list[gr.Slider | gr.Number]:
+def build_sampling(chats: bool = False) -> list[gr.Slider | gr.Number]:
     """Places the settings; their values are in the order that `sampling_of` takes."""
+    new_tokens, repetition_penalty = usual(chats)
     with gr.Row():
         most = gr.Slider(
-            8, 512, value=NEW_TOKENS, step=8, label=label("max_new_tokens"), min_width=200, elem_id="max-new-tokens"
+            8, 512, value=new_tokens, step=8, label=label("max_new_tokens"), min_width=200, elem_id="max-new-tokens"
         )
         temperature = gr.Slider(
             0, 2, value=0, step=0.05, label=label("temperature"), info=label("temperature_info"), min_width=200,
@@ -26,11 +29,16 @@ def build_sampling() -> list[gr.Slider | gr.Number]:
         top_k = gr.Slider(0, 200, value=0, step=1, label=label("top_k"), info=label("top_k_info"), min_width=160)
         min_p = gr.Slider(0, 0.5, value=0, step=0.01, label=label("min_p"), info=label("min_p_info"), min_width=160)
         penalty = gr.Slider(
-            1, 2, value=REPETITION_PENALTY, step=0.05, label=label("repetition_penalty"),
+            1, 2, value=repetition_penalty, step=0.05, label=label("repetition_penalty"),
             info=label("repetition_penalty_info"),
             min_width=160,
         )  # fmt: skip
     return [most, temperature, top_p, top_k, min_p, penalty, seed]
+
+
+def usual(chats: bool) -> tuple[int, float]:
+    """How many new tokens, and what repetition penalty, to begin with."""
+    return (CHAT_TOKENS, CHAT_PENALTY) if chats else (NEW_TOKENS, REPETITION_PENALTY)
 
 
 def sampling_of(

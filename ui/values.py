@@ -36,7 +36,14 @@ def text(name: str, value: Any, words: Words = ENGLISH) -> str:
     return value
 
 
-CHECKS = {int: whole, float: real, str: text}
+def flag(name: str, value: Any, words: Words = ENGLISH) -> bool:
+    """True or false. RequestError, which calls it `name`, for anything else."""
+    if not isinstance(value, bool):
+        raise RequestError(words("need_flag", name=name, given=shown(value)))
+    return value
+
+
+CHECKS = {int: whole, float: real, str: text, bool: flag}
 
 
 def arguments(function: Callable, values: Sequence[Any], named: Mapping[str, Any]) -> dict[str, Any]:

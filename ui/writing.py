@@ -1,15 +1,16 @@
-"""The pair writes one prompt on: what the Generate and Answer tabs and their endpoints all follow."""
+"""The pair writes on what it is asked: what the Generate and Answer tabs and their endpoints all follow."""
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from models.sampling import Sampling
 from ui.complaints import explain
 from ui.engine import Engine
-from ui.pair import sides_of
+from ui.forms import Asked, Form, form_of
+from ui.pair import Side, sides_of
 from ui.streaming import Picture, write_together
 from ui.texts import Words
 from ui.visitors import Visit
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 
 LONGEST_CHARACTER = 4  # tokens; a byte each at worst
+Ask = Callable[[Form, Side], Asked]  # what each side is asked, in the form of the dense model
 
 
 @dataclass(frozen=True)
@@ -48,14 +50,14 @@ class Scene:
 def write_pair(
     engine: Engine,
     visit: Visit,
-    prompt: str,
+    ask: Ask,
     sampling: Sampling,
     stop: threading.Event,
     words: Words | None = None,
 ) -> Iterator[Scene | None]:
     """Yields scenes while the pair writes, None as a heartbeat, and a last scene with `over` set.
 
-    Raises what the models raise: RequestError for a prompt that is too long, EspalierError when all sides failed, and
+    The texts that end an answer are those of `sampling` and those that come with what is asked. Raises what the models raise: RequestError for a prompt that is too long, EspalierError when all sides failed, and
     Cancelled if `stop` is set while a model is being loaded.
     """
     from models.decoding import Generation
@@ -63,7 +65,10 @@ def write_pair(
     def work(publish) -> None:
         sides = sides_of(engine, visit)
         names = tuple(side.name for side in sides)
-        writers = [Generation(side.loaded.model, side.loaded.tokenizer, prompt, sampling) for side in sides]
+        writers = []
+        for side, (prompt, stops) in zip(sides, asked_of(sides, ask)):
+            chosen = replace(sampling, stop=(*sampling.stop, *stops))
+            writers.append(Generation(side.loaded.model, side.loaded.tokenizer, prompt, chosen))
         for writer in writers:
             with suppress(Exception):  # a model that fails does so again at its first step, which shows in its pane
                 writer.warm_up()
@@ -77,6 +82,17 @@ def write_pair(
         publish(Scene(names, tuple(pictures), True, parting))
 
     yield from engine.worker.follow(work, stop)
+
+
+def asked_of(sides: Sequence[Side], ask: Ask) -> list[Asked]:
+    """What each side is asked. The pruned one has its tokenizer from the dense one, and so its form."""
+    form = form_of(sides[0].loaded)
+    return [ask(form, side) for side in sides]
+
+
+def continuing(text: str) -> Ask:
+    """Both sides continue a text as it stands."""
+    return lambda form, side: Asked(text)
 
 
 def find_parting(writers: Sequence["Generation"], tokenizer) -> Parting:

@@ -21,14 +21,19 @@ def encode_pair(tokenizer: "PreTrainedTokenizerBase", prompt: str, choice: str) 
     return encode_choices(tokenizer, prompt, [choice])[0]
 
 
-def encode_choices(tokenizer: "PreTrainedTokenizerBase", prompt: str, choices: Sequence[str]) -> list[Pair]:
-    """`encode_pair` for several choices of one prompt, which is encoded once."""
+def encode_choices(
+    tokenizer: "PreTrainedTokenizerBase", prompt: str, choices: Sequence[str], is_whole: bool = False
+) -> list[Pair]:
+    """`encode_pair` for several choices of one prompt, which is encoded once.
+
+    is_whole: the prompt holds its special tokens already, as what a chat template writes does.
+    """
     body = prompt.rstrip(" ")
     spaces = prompt[len(body) :]
     texts = [*([body] if body else []), *(body + spaces + choice for choice in choices)]
     encoded = tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
     alone = encoded.pop(0) if body else []
-    start = leading_tokens(tokenizer) if alone else beginning(tokenizer)
+    start = [] if is_whole else leading_tokens(tokenizer) if alone else beginning(tokenizer)
     tails = [ids[len(alone) :] for ids in encoded]
     # Where the choice melts wholly into the prompt's last token, it is encoded by itself.
     tails = [

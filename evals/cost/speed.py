@@ -98,7 +98,7 @@ class RaceResult:
 
 def race(
     contenders: Sequence[Contender],
-    prompt: str,
+    prompt: str | Sequence[int],
     new_tokens: int = 64,
     repeats: int = 5,
     prompt_tokens: int | None = None,
@@ -108,9 +108,10 @@ def race(
 ) -> RaceResult:
     """Times contenders (name, model, tokenizer), which must all be in memory, one run at a time and in turns.
 
-    Each writes exactly `new_tokens` tokens (the end-of-text token does not end a run) after the prompt, or after its
-    first `prompt_tokens` tokens. `stop`, an event or a callable, is asked before every forward pass; when it says so,
-    Cancelled is raised. Raises RequestError where lengths do not fit a model or a name is used twice.
+    The prompt is a text, or token ids. Each writes exactly `new_tokens` tokens (the end-of-text token does not end a
+    run) after it, or after its first `prompt_tokens` tokens. `stop`, an event or a callable, is asked before every
+    forward pass; when it says so, Cancelled is raised. Raises RequestError where lengths do not fit a model or a name is
+    used twice.
     """
     prompts = _prompts(contenders, prompt, prompt_tokens, new_tokens, repeats)
     stopped = _asker(stop)
@@ -172,8 +173,9 @@ def _entrant(contender: Contender, ids: list[int], new_tokens: int, stopped: Cal
 
 
 def _prompts(
-    contenders: Sequence[Contender], prompt: str, prompt_tokens: int | None, new_tokens: int, repeats: int
-) -> list[list[int]]:
+    contenders: Sequence[Contender], prompt: str | Sequence[int], prompt_tokens: int | None, new_tokens: int,
+    repeats: int,
+) -> list[list[int]]:  # fmt: skip
     names = [name for name, _, _ in contenders]
     if not names or len(set(names)) < len(names):
         raise RequestError("A race needs contenders, each with a name of its own.")
@@ -181,7 +183,7 @@ def _prompts(
         raise RequestError("A race needs at least 2 new tokens (the first is prefill) and 1 repeat.")
     prompts = []
     for name, model, tokenizer in contenders:
-        ids = prompt_ids(tokenizer, prompt)[:prompt_tokens]
+        ids = (prompt_ids(tokenizer, prompt) if isinstance(prompt, str) else list(prompt))[:prompt_tokens]
         if not ids or len(ids) < (prompt_tokens or 0):
             raise RequestError(f"The prompt has {len(ids)} tokens for {name}: give a longer one.")
         context = context_length(model.config.get_text_config())

@@ -44,7 +44,8 @@ class Wheel:
 class Entry:
     """A named model: one line on it, its licence, parameters, context in tokens, whether it chats, and its sources.
 
-    A model without sources ships with Espalier.
+    A model without sources ships with Espalier. form: the name of the form in which it was trained to be asked, where its
+    tokenizer has no chat template that says so. languages: the codes of those that it knows.
     """
 
     name: str
@@ -55,6 +56,8 @@ class Entry:
     context: int
     hub: Hub | None = None
     wheel: Wheel | None = None
+    form: str = ""
+    languages: tuple[str, ...] = ()
 
     @property
     def ships(self) -> bool:
@@ -77,4 +80,5 @@ def find(name: str) -> Entry | None:
 def _read(path: Path) -> Entry:
     facts = json.loads(path.read_text(encoding="utf-8"))
     hub, wheel = facts.pop("hub", None), facts.pop("wheel", None)
+    facts["languages"] = tuple(facts.get("languages", ()))
     return Entry(**facts, hub=hub and Hub(**hub), wheel=wheel and Wheel(**wheel))

@@ -6,13 +6,14 @@ import pytest
 
 
 @pytest.fixture
-def fake_engine(tiny_model, tiny_tokenizer):
+def fake_engine(tiny_model, tiny_tokenizer, tiny_chat_tokenizer):
     """A factory of engines (see `ui.engine.Engine`) over one tiny model, without files and without the pruner."""
     from evals.measurement import Measurement
     from models import Loaded
     from models.description import describe
     from models.errors import RequestError
     from ui.engine import Change, Method, Settings, Twin
+    from ui.forms import form_of
     from ui.fetching import Fetcher
     from ui.worker import Worker
 
@@ -20,7 +21,7 @@ def fake_engine(tiny_model, tiny_tokenizer):
         default_model = "tiny"
         free_choice = True
 
-        def __init__(self, steps: int = 4, note: str = "Nothing is saved.", **model_options):
+        def __init__(self, steps: int = 4, note: str = "Nothing is saved.", chat: bool = False, **model_options):
             self.worker = Worker()
             self.fetcher = Fetcher(lambda name, progress: None)
             self.beside = None
@@ -29,7 +30,8 @@ def fake_engine(tiny_model, tiny_tokenizer):
             self.made: dict[str, Twin] = {}
             self.before_step = lambda: None
             network = tiny_model(**model_options)
-            self.loaded = Loaded(network, tiny_tokenizer, describe(network, "tiny", "test"))
+            tokenizer = tiny_chat_tokenizer if chat else tiny_tokenizer
+            self.loaded = Loaded(network, tokenizer, describe(network, "tiny", "test"))
 
         def choices(self):
             return ["tiny"]
@@ -44,6 +46,9 @@ def fake_engine(tiny_model, tiny_tokenizer):
             if model != "tiny":
                 raise RequestError(f"There is no folder {model}: check the path.")
             return self.loaded
+
+        def form(self, model):
+            return form_of(self.loaded)
 
         def prune(self, model, settings: Settings, progress):
             network = copy.deepcopy(self.dense(model).model)

@@ -12,6 +12,7 @@ from ui.endpoints import notes_of
 from ui.engine import Settings
 from ui.figures import warnings_of
 from ui.streaming import Picture
+from ui.scoring import LabelScores
 from ui.strip import MOST_WARNINGS, strip
 from ui.texts import Words
 from ui.visitors import Visit
@@ -30,15 +31,17 @@ def test_classify_counts_the_tokens_that_it_left_out(fake_engine):
     (short,), (long,) = verdicts_of(engine, "A film."), verdicts_of(engine, LONG)
     choices = [completion("bad"), completion("good")]
     scores = score_choices(engine.loaded.model, engine.loaded.tokenizer, classification_prompt(LONG), choices)
-    assert short.dropped == 0 and long.dropped == scores[0].dropped > 0 and long.context == 128
+    assert short.scores.dropped == 0 and long.scores.dropped == scores[0].dropped > 0 and long.scores.context == 128
+    assert list(long.scores.log_likelihoods.values()) == pytest.approx([score.log_likelihood for score in scores])
     assert short.notes(Words()) == []
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_the_page_says_how_many_tokens_were_left_out(language):
     words = Words(language)
-    shares = {"bad": 0.5, "good": 0.5}
-    shown = contents([Verdict("dense", shares, shares, 1903, 512), Verdict("pruned", shares, shares)], {}, words)
+    sums = {"bad": -2.0, "good": -2.0}
+    cut, whole = LabelScores(sums, {}, 1903, 512), LabelScores(sums, {}, 0, 512)
+    shown = contents([Verdict("dense", "plain", cut), Verdict("pruned", "plain", whole)], {}, words)
     assert words("text_cut", n=1903, context=512) in shown["dense"] and "1903" not in shown["pruned"]
 
 

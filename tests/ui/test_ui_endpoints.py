@@ -5,6 +5,8 @@ import inspect
 import pytest
 from gradio_client import Client
 
+from models.decoding import Generation
+from models.sampling import Sampling
 from ui.page import build_page
 
 
@@ -39,7 +41,7 @@ def test_the_endpoints_are_these_and_are_documented(client):
         "solver",
         "layout",
     ]
-    assert all(p["type"]["type"] in ("string", "integer", "number") for e in named.values() for p in e["parameters"])
+    assert all(p["type"]["type"] in ("string", "integer", "number", "boolean") for e in named.values() for p in e["parameters"])
 
 
 def test_generate_streams_and_ends_with_where_the_two_part(client):
@@ -80,6 +82,21 @@ def test_answer_keeps_to_one_line(client):
     assert "\n" not in answers["dense"]["text"] and answers["dense"]["tokens"] <= 20
 
 
+def test_a_chat_model_is_asked_in_its_template_when_told_to(connect):
+    client = connect(chat=True)
+    tokenizer, model = client.engine.loaded.tokenizer, client.engine.loaded.model
+    messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hello"}]
+    text = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    options = dict(prompt="Hello", max_new_tokens=8, repetition_penalty=1.0, api_name="/generate")
+    asked = client.predict(chat=True, system="Be brief.", **options)["dense"]["text"]
+    assert asked == Generation(model, tokenizer, ids, Sampling(8)).run().text
+    plain = client.predict(**options)["dense"]["text"]
+    assert plain == Generation(model, tokenizer, "Hello", Sampling(8)).run().text != asked
+    verdict = client.predict(text="Good fruit.", labels="bad, good", calibrated=True, api_name="/classify")["dense"]
+    assert verdict["form"] == "chat" and set(verdict["neutral_log_likelihoods"]) == {"bad", "good"}
+
+
 def test_prune_says_what_changed_and_models_lists_it(client):
     made = client.predict(method="magnitude", sparsity=0.5, pattern="2:4", api_name="/prune")
     assert made["settings"] == {
@@ -103,6 +120,8 @@ def test_prune_says_what_changed_and_models_lists_it(client):
         (dict(prompt="word " * 300, api_name="/generate"), "reads at most 128"),
         (dict(prompt="x", temperature=-1.0, api_name="/generate"), "temperature"),
         (dict(prompt="x", key="gone", api_name="/generate"), "press Prune"),
+        (dict(prompt="x", chat=True, api_name="/generate"), "no chat template"),
+        (dict(prompt="x", system="Be brief.", api_name="/generate"), "set chat"),
         (dict(prompt="x", model="nowhere", api_name="/generate"), "no folder nowhere"),
         (dict(text="x", labels="one", api_name="/classify"), "two"),
         (dict(context="", question="Who?", api_name="/answer"), "context is empty"),

@@ -10,11 +10,15 @@ from ui.answer import contents as answer_contents
 from ui.answer import find_answer
 from ui.classify import Verdict, agreement, split_labels
 from ui.classify import contents as classify_contents
+from ui.conversation import Conversation
 from ui.generate import contents as generate_contents
 from ui.generate import parting_line
 from ui.html import bars, live_line, number, written
+from ui.scoring import LabelScores
+from ui.speaking import chat_contents
 from ui.streaming import Picture
 from ui.texts import Words
+from ui.visitors import Visit
 from ui.writing import Parting, Scene
 
 EVIL = '<img src=x onerror="alert(1)">&amp;\'"'
@@ -28,13 +32,14 @@ def picture(text="", tokens=1, first=0.02, rate=40.0, finished="length", error="
 def test_nothing_foreign_becomes_an_element():
     scene = Scene(("dense", "pruned"), (picture(EVIL), picture(EVIL, error=EVIL)), True)
     about = {"dense": EVIL, "pruned": EVIL}
-    verdicts = [Verdict("dense", {EVIL: 1.0}, {EVIL: -1.0})]
+    verdicts = [Verdict("dense", "chat", LabelScores({EVIL: -1.0}, {}, 0, 512))]
     shown = [
         *generate_contents(scene, about, EVIL, WORDS).values(),
         *answer_contents(scene, about, EVIL, WORDS).values(),
         *classify_contents(verdicts, about, WORDS).values(),
+        *chat_contents(Conversation(Visit("m", "t")).asked(EVIL).answered(scene), about, WORDS).values(),
     ]
-    assert len(shown) == 5
+    assert len(shown) == 7
     assert all("<img" not in html and "&lt;img" in html for html in shown)
 
 
@@ -106,8 +111,8 @@ def test_labels_are_split_and_each_taken_once():
 
 
 def test_agreement_is_said():
-    dense = Verdict("dense", {"a": 0.9, "b": 0.1}, {"a": -1, "b": -2})
-    pruned = Verdict("pruned", {"a": 0.4, "b": 0.6}, {"a": -1, "b": -2})
+    dense = Verdict("dense", "plain", LabelScores({"a": -1, "b": -2}, {}, 0, 512))
+    pruned = Verdict("pruned", "plain", LabelScores({"a": -2, "b": -1}, {}, 0, 512))
     assert "disagree" in agreement([dense, pruned], WORDS)
     assert "Both" in agreement([dense, dense], WORDS)
     assert "dense model chooses" in agreement([dense], WORDS)

@@ -27,6 +27,7 @@ WRONG = {
     str: [*NEVER, 5, 0.5, "\ud800"],
     int: [*NEVER, "5", "", 1.5, math.nan, math.inf, -(2**70)],
     float: [*NEVER, "0.5", "", math.nan, -math.inf, 2**2000],
+    bool: [*NEVER[:-1], 1, 0.0, "true", ""],
 }
 
 

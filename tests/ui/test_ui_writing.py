@@ -11,12 +11,12 @@ from ui.choosing import first_visit, follow_pruning, settings_of, strip_of
 from ui.engine import Settings, Twin
 from ui.texts import Words
 from ui.visitors import Runs, Visit
-from ui.writing import find_parting, write_pair
+from ui.writing import continuing, find_parting, write_pair
 
 
 def scenes_of(engine, visit, prompt="The garden", tokens=24, stop=None, **sampling):
     stop = stop or threading.Event()
-    return [s for s in write_pair(engine, visit, prompt, Sampling(tokens, **sampling), stop) if s is not None]
+    return [s for s in write_pair(engine, visit, continuing(prompt), Sampling(tokens, **sampling), stop) if s is not None]
 
 
 def pruned(engine, sparsity=0.9):
