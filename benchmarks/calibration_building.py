@@ -38,15 +38,20 @@ APACHE = "LICENSE-APACHE-2.0"
 
 
 def text_of(document: str | list[dict]) -> str:
-    """The characters of a document."""
+    """What is said in a document."""
     return document if isinstance(document, str) else "\n".join(message["content"] for message in document)
+
+
+def size(document: str | list[dict]) -> int:
+    """How many characters a document has."""
+    return len(document) if isinstance(document, str) else sum(len(message["content"]) for message in document)
 
 
 def up_to(documents: Iterable, most: int) -> Iterator:
     """The first documents that have up to `most` characters together."""
     total = 0
     for document in documents:
-        total += len(text_of(document))
+        total += size(document)
         if total > most:
             return
         yield document
@@ -67,7 +72,7 @@ def entry(file: str, part: str, documents: list, content: bytes, sources: list[d
         "file": file,
         "part": part,
         "documents": len(documents),
-        "characters": sum(len(text_of(document)) for document in documents),
+        "characters": sum(map(size, documents)),
         "bytes": len(content),
         "sha256": sha256(content).hexdigest(),
         "sources": sources,

@@ -48,7 +48,7 @@ def row_document(row: Any, columns: Sequence[str] | None, place: str) -> str | D
         if found is None:
             raise RequestError(
                 f"{place} has the keys {_listed(row)}, of which none is known (known: {KNOWN}): "
-                "say by --columns which to join."
+                "say which to join by --columns (of a sweep: --calibration-columns)."
             )
         return found
     if missing := [name for name in columns if name not in row]:

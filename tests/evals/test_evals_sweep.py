@@ -15,6 +15,7 @@ from evals.sweeping import cell, engines
 from evals.sweeping.engines import local
 from evals.sweeping.grid import Grid
 from evals.sweeping.sweep_plan import Request, make_plan
+from models.errors import RequestError
 from models.files import read_json
 from models.progress import silent
 from tests.evals.stand_in import gone
@@ -125,6 +126,9 @@ BAD_REQUESTS = {
     "unknown task": (["--tasks", "beauty"], "Unknown task 'beauty'"),
     "missing text": (["--data", "absent.txt"], "no file absent.txt"),
     "missing calibration": (["--calibration", "absent.txt"], "no file absent.txt"),
+    "unknown part": (["--calibration", "embedded:poems"], "name some of prose, facts, code, chat"),
+    "columns for nothing": (["--calibration-columns", "text"], "embedded has no columns"),
+    "columns twice": (["--calibration-columns", "text,text"], "each once"),
     "unknown engine": (["--engine", "steam"], "Unknown engine 'steam': use one of local, ray"),
     "no worker": (["--workers", "0"], "--workers must be 1 or more"),
     "times beside each other": (["--metrics", "perplexity,speed", "--workers", "2"], "speed measures times"),
@@ -162,6 +166,19 @@ def test_models_and_folders_are_checked_before_anything_is_written(model, killed
     code, _, errors = main("sweep", model, *good, "--sequence-length", "64", "--resume", "--out", killed[2])
     assert code == 2 and "pruning.sequence_length was 32 and is 64" in errors
     assert {file: file.stat().st_mtime_ns for file in killed[2].rglob("*")} == before
+
+
+def test_the_columns_of_the_calibration_text_reach_every_cell(model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rows.jsonl").write_text('{"title": "One", "body": "Two"}\n' * 50)
+    grid = Grid(["wanda"], [0.5], calibration="rows.jsonl", columns="title,body")
+    request = Request([str(model)], grid, Path("out"))
+    dense, pruned = make_plan(request, False, "").planned
+    assert pruned.job.request["pruning"]["columns"] == "title,body" and dense.settings["calibration"] is None
+    assert pruned.settings["calibration"].endswith(", columns title, body")
+    for columns, says in ((None, "the keys title, body, .*--calibration-columns"), ("title,text", "no column `text`")):
+        with pytest.raises(RequestError, match=f"rows.jsonl, line 1 has {says}"):
+            make_plan(replace(request, grid=replace(grid, columns=columns)), False, "")
 
 
 def test_cells_read_copies_of_what_was_named_and_nothing_else(model, tmp_path, monkeypatch):

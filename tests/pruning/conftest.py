@@ -17,7 +17,7 @@ def embedded_layers():
 
     model, tokenizer, _ = load("embedded", device="cpu", dtype="float32")
     anatomy = find_anatomy(model)
-    windows = calibration_windows(model, tokenizer, PruningConfig(method="wanda"))
+    windows = calibration_windows(model, tokenizer, PruningConfig(method="wanda", samples=24))
     chosen = [projection for projection in anatomy.of_block(1) if projection.role in ("k", "gate", "down")]
     statistics = InputStatistics(chosen, ("column_norms", "gram"))
     with BlockWalk(model, anatomy.blocks, windows.batches) as walk, torch.no_grad():

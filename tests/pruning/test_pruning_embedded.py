@@ -12,7 +12,7 @@ from pruning.roles import find_anatomy
 def test_wanda_halves_the_embedded_model():
     model, tokenizer, description = load("embedded", device="cpu")
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    report = prune(model, tokenizer, PruningConfig(method="wanda", sparsity=0.5))
+    report = prune(model, tokenizer, PruningConfig(method="wanda", sparsity=0.5, samples=16))
     projections = {f"{projection.name}.weight" for projection in find_anatomy(model).projections}
     for name, tensor in model.state_dict().items():
         if name in projections:
