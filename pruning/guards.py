@@ -78,29 +78,6 @@ def memory_advice(device: torch.device) -> Iterator[None]:
         ) from error
 
 
-@contextmanager
-def exact_matmul() -> Iterator[None]:
-    """fp32 matrices are multiplied in fp32: no TF32 on CUDA, no bf16 on the CPU. Puts the caller's choice back."""
-    try:
-        before = torch.get_float32_matmul_precision()
-    except RuntimeError:  # the caller chose by torch's newer switches, and mixing the two is refused
-        switches = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)
-        chosen = [switch.fp32_precision for switch in switches]
-        for switch in switches:
-            switch.fp32_precision = "ieee"
-        try:
-            yield
-        finally:
-            for switch, precision in zip(switches, chosen, strict=True):
-                switch.fp32_precision = precision
-        return
-    torch.set_float32_matmul_precision("highest")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
-
-
 def _pieces(windows: Windows) -> list[Batch]:
     pieces, tokens = [], 0
     for batch in windows.batches:

@@ -53,27 +53,39 @@ class LeastSquares:
         """The diagonal of H^-1, [C]."""
         return self.damped.inverse().diagonal().to(self.weight.dtype)
 
-    def errors(self, weight: torch.Tensor, fitted: torch.Tensor) -> torch.Tensor:
-        """The damped error of every row, [r], of `fitted` against `weight`, both [r, C]."""
-        lost = weight - fitted
-        return (lost @ self.curvature).mul_(lost).sum(dim=1)
+    def pull(self, weight: torch.Tensor, fitted: torch.Tensor) -> torch.Tensor:
+        """(W - V) H [r, C] of `fitted` against `weight`, both [r, C]: minus half the gradient of the damped error."""
+        return (weight - fitted) @ self.curvature
 
     def descend(self, weight: torch.Tensor, start: torch.Tensor, keep: torch.Tensor, steps: int) -> torch.Tensor:
         """Conjugate gradients from `start` over the kept entries of some rows, all [r, C]; no row ends worse."""
-        fitted = start.clone()
-        residual = (weight - start).matmul(self.curvature).mul_(keep)
+        pull = self.pull(weight, start)
+        before = errors(weight, start, pull)
+        fitted, pull = self.refine(start, pull, keep, steps)
+        worse = errors(weight, fitted, pull) > before
+        fitted[worse] = start[worse]
+        return fitted
+
+    def refine(
+        self, start: torch.Tensor, pull: torch.Tensor, keep: torch.Tensor, steps: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """`steps` of conjugate gradients from `start` over the kept entries, and the `pull` that is left, all [r, C].
+
+        One matrix product a step: the pull on all entries, kept or not, is carried along.
+        """
+        fitted, pull = start.clone(), pull.clone()
+        residual = pull * keep
         direction = residual.clone()
         length = residual.square().sum(dim=1, keepdim=True)
         for _ in range(steps):
-            image = (direction @ self.curvature).mul_(keep)
+            image = direction @ self.curvature
             stride = _ratio(length, (direction * image).sum(dim=1, keepdim=True))
             fitted.addcmul_(stride, direction)
-            residual.addcmul_(stride, image, value=-1)
+            pull.addcmul_(stride, image, value=-1)
+            residual = pull * keep
             before, length = length, residual.square().sum(dim=1, keepdim=True)
             direction.mul_(_ratio(length, before)).add_(residual)
-        worse = self.errors(weight, fitted) > self.errors(weight, start)
-        fitted[worse] = start[worse]
-        return fitted
+        return fitted, pull
 
     def solution(self, problem: Problem, fitted: torch.Tensor, keep: torch.Tensor) -> Solution:
         """`fitted` [R, C] in the weight's own units: what did not change is the dense weight, bit for bit."""
@@ -81,6 +93,11 @@ class LeastSquares:
         change /= self.rows
         weight = problem.weight + change.to(problem.weight.dtype)
         return Solution(weight.masked_fill(~keep, 0), keep, self.damped.warnings)
+
+
+def errors(weight: torch.Tensor, fitted: torch.Tensor, pull: torch.Tensor) -> torch.Tensor:
+    """The damped error of every row, [r], of `fitted` against `weight`, both [r, C], given the pull between them."""
+    return (weight - fitted).mul_(pull).sum(dim=1)
 
 
 def _ratio(above: torch.Tensor, below: torch.Tensor) -> torch.Tensor:

@@ -13,8 +13,9 @@ from models.progress import Progress, part, silent
 from pruning.census import take_census
 from pruning.checkpoint import Checkpoint
 from pruning.config import PruningConfig
-from pruning.guards import dense_perplexity, exact_matmul, memory_advice
+from pruning.guards import dense_perplexity, memory_advice
 from pruning.job import Job
+from pruning.matmul import exact_matmul
 from pruning.overlap import sketch
 from pruning.plan import Plan
 from pruning.recovery import Recovery

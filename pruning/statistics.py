@@ -5,7 +5,7 @@ Every token counts once, whatever batch it comes in, and padding not at all. Pro
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from typing import Protocol
 
 import torch
@@ -13,6 +13,7 @@ import torch
 from models.errors import EspalierError
 from pruning.blockwise import Batch
 from pruning.experts import watch_experts
+from pruning.matmul import coarse_matmul
 from pruning.roles import Projection
 
 TOKENS_AT_ONCE = 1024  # of which copies in fp32 exist
@@ -54,7 +55,9 @@ class Gram:
     def add(self, inputs: torch.Tensor) -> None:
         """Takes the inputs [T, C] of T tokens."""
         tokens = inputs.float()
-        self._gram.addmm_(tokens.t(), tokens)
+        # The products of bf16 numbers are the same numbers either way, and their sums are in fp32.
+        with coarse_matmul() if inputs.dtype == torch.bfloat16 else nullcontext():
+            self._gram.addmm_(tokens.t(), tokens)
 
     def value(self) -> torch.Tensor:
         """The matrix, fp32 [C, C]."""

@@ -16,7 +16,8 @@ from models.errors import EspalierError, RequestError
 from pruning import PruningConfig, prune, saving
 from pruning.blockwise import Batch
 from pruning.cli import main
-from pruning.guards import exact_matmul, memory_advice
+from pruning.guards import memory_advice
+from pruning.matmul import coarse_matmul, exact_matmul
 from pruning.overlap import KEPT, NGRAM, Sketch, sketch
 from pruning.roles import find_anatomy
 from pruning.windows import Windows
@@ -113,6 +114,29 @@ def test_a_lack_of_memory_within_a_run_puts_the_model_back(tiny_model, tiny_toke
     with pytest.raises(EspalierError, match="Out of memory"):
         prune(model, tiny_tokenizer, config(), calibration=TEXTS)
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+def test_the_gram_matrix_of_bf16_inputs_loses_nothing_by_coarse_products():
+    from pruning.statistics import Gram
+
+    inputs = torch.randn(3000, 96, generator=torch.Generator().manual_seed(0)).bfloat16()
+    gram = Gram(96, inputs.device)
+    for part in inputs.split(1024):
+        gram.add(part)
+    exact = inputs.double().t() @ inputs.double()
+    assert torch.allclose(gram.value().double(), exact, rtol=1e-5, atol=1e-3)
+
+
+@pytest.mark.parametrize("precision", ["highest", "high", "medium"])
+def test_coarse_products_are_for_a_while(precision):
+    before = torch.get_float32_matmul_precision()
+    try:
+        torch.set_float32_matmul_precision(precision)
+        with coarse_matmul():
+            assert torch.get_float32_matmul_precision() == "medium"
+        assert torch.get_float32_matmul_precision() == precision
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 @pytest.mark.parametrize("precision", ["highest", "high", "medium"])
