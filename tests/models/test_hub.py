@@ -120,3 +120,31 @@ def test_what_the_hub_refuses_is_explained_in_one_line(hub, tmp_path):
     said = load_in_new_process(f"http://127.0.0.1:{hub.server_port}", tmp_path, *refusals)
     for line, words in zip(said, refusals.values(), strict=True):
         assert line.startswith(words)
+
+
+FETCH = """
+import sys
+from models.catalogue.entry import Hub
+from models.catalogue.repository import fetch_repository
+from models.errors import EspalierError
+for repo in sys.argv[1:]:
+    seen = []
+    try:
+        folder = fetch_repository("named", Hub(repo, "main", 100_000), lambda fraction, message: seen.append(message))
+        print((folder / "model.safetensors").is_file(), folder.name, seen[0])
+    except EspalierError as error:
+        print(type(error).__name__, error)
+"""
+
+
+def test_a_named_model_comes_from_the_hub_by_a_process_of_its_own(hub, tmp_path):
+    environment = os.environ | {
+        "HF_ENDPOINT": f"http://127.0.0.1:{hub.server_port}", "HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path),
+        "HF_HUB_DISABLE_XET": "1", "PYTHONPATH": ".",
+    }  # fmt: skip
+    command = [sys.executable, "-c", FETCH, "team/good", "team/pickle", "team/absent"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    good, pickle, absent = done.stdout.splitlines()
+    assert good == f"True {COMMIT} Asking the Hub for team/good"
+    assert pickle.startswith("EspalierError named holds its weights only as pickle files")
+    assert absent == "EspalierError The Hub does not answer"

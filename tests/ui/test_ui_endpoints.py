@@ -108,6 +108,8 @@ def test_prune_says_what_changed_and_models_lists_it(client):
     }
     assert made["change"]["nonzero"] == [100, 50] and made["change"]["perplexity"][1]["value"] == 12.0
     known = client.predict(api_name="/models")
+    named = {entry["name"]: entry for entry in known["catalogue"]}
+    assert named["smollm2"]["licence"] == "Apache-2.0" and named["embedded"]["here"] and "folder" not in named["embedded"]
     assert known["models"] == ["tiny"] and [twin["key"] for twin in known["pruned"]] == [made["key"]]
     assert {method["name"] for method in known["methods"]} == {"magnitude", "block-influence"}
 
