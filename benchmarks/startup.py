@@ -35,7 +35,8 @@ def until_served() -> float:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
     began = time.perf_counter()
-    page = subprocess.Popen([sys.executable, "app.py", "--port", str(port)], cwd=ROOT, stdout=subprocess.DEVNULL)
+    command = [sys.executable, "app.py", "--model", "embedded", "--port", str(port)]
+    page = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
     try:
         while time.perf_counter() - began < LIMIT:
             try:

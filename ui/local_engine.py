@@ -81,7 +81,7 @@ class LocalEngine:
         self.worker.close()
 
     def choices(self) -> list[str]:
-        """The default model and those of the catalogue; where visitors may not have models fetched, those that are here."""
+        """The default model and those of the catalogue; where visitors may have none fetched, those that are here."""
         named = [entry.name for entry in entries() if self.free_choice or not self.fetcher.missing(entry.name)]
         return list(dict.fromkeys((self.default_model, *named)))
 
@@ -100,7 +100,7 @@ class LocalEngine:
             return loaded
         if self.fetcher.missing(model):  # that takes minutes, in which nobody else could use the page
             raise RequestError(
-                f"{model} is not here yet: choose it in the page's list of models, or run `python -m models fetch {model}`."
+                f"{model} is not here yet: choose it in the page's list, or run `python -m models fetch {model}`."
             )
         return self._load(model)
 
@@ -175,8 +175,8 @@ class LocalEngine:
             self.default_model = name
 
     def _fetched(self, name: str, standing: Standing) -> None:
-        lines = {DONE: f"{name} is here and ready.", CANCELLED: f"Fetching {name} was cancelled.", FAILED: str(standing.error)}
-        self._told(lines[standing.state])
+        lines = {DONE: f"{name} is here and ready.", CANCELLED: f"Fetching {name} was cancelled."}
+        self._told(lines.get(standing.state) or str(standing.error))
 
     def _on_the_worker(self, run: Callable[[], None]) -> None:
         self.worker.submit(Job(lambda publish: run(), threading.Event()))

@@ -35,7 +35,7 @@ class News:
 
 
 def news_for(engine: Engine, visit: Visit, words: Words, begun: bool = True, wish: str = "") -> News:
-    """The news for a visitor; `wish` is the model that this visitor waits for. What was fetched goes before the rest."""
+    """The news for a visitor, who waits for the model `wish`. What was fetched goes before the rest."""
     fetched = _of_fetching(engine, visit, words, begun, wish)
     beside = _of_beside(engine, visit, words, begun)
     first, other = (fetched, beside) if fetched.said or fetched.body else (beside, fetched)

@@ -22,7 +22,7 @@ BEGUN = "(visit, wish, begun) => [visit, wish, window.espalierBegun === true]"
 
 @dataclass(frozen=True)
 class Notice:
-    """Its components: the frame, what it says, three buttons, the clock, and per visitor the model that is waited for."""
+    """Its components: the frame, what it says, three buttons, the clock, and for each visitor what is waited for."""
 
     frame: gr.Column
     body: gr.HTML

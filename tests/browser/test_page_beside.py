@@ -19,7 +19,8 @@ def test_a_pruned_model_comes_to_the_open_page(visit, serve_app, tiny_folder, sh
 
 
 def test_a_pruned_model_that_does_not_fit_is_said_on_the_page(visit, serve_app, tiny_folder, shoot):
-    page = visit(serve_app("--model", tiny_folder(), "--pruned", "embedded", "--dtype", "float32")[0], width=390, height=844)
+    address, _ = serve_app("--model", tiny_folder(), "--pruned", "embedded", "--dtype", "float32")
+    page = visit(address, width=390, height=844)
     expect(page.locator("#notice")).to_contain_text("embedded has another vocabulary", timeout=WAIT)
     expect(page.locator(".strip")).to_contain_text("Nothing has been pruned yet.")
     shoot(page, "beside-phone-failed")

