@@ -1,247 +1,174 @@
 """The Generate tab: a conversation with both models, or one prompt that both continue, and the fair race between them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from threading import Event
-from typing import Any
+from typing import Any, NamedTuple
 
 import gradio as gr
 
-from ui.asked import asked_line
 from ui.complaints import refusal, require_text
+from ui.continuation import contents, finished_line, parting_line
 from ui.conversation import Conversation, ask_turn, converse
 from ui.desk import PRIVATE, Desk, Task, Updates
-from ui.example_lists import ExampleLists, first
-from ui.examples import MESSAGES, PROMPTS
-from ui.forms import CHAT, PLAIN
-from ui.html import live_line, note, pane, quoted, written
-from ui.panes import build_buttons, build_panes
+from ui.html import live_line, note, pane
 from ui.race import run_race
-from ui.sampling import build_sampling, sampling_of, usual
+from ui.sampling import sampling_of
 from ui.speaking import chat_contents, same_again
+from ui.stage import NAME, Stage, build_stage
+from ui.streaming import Picture
 from ui.strip import captions
-from ui.texts import Words, label, words_of
+from ui.texts import Words, words_of
 from ui.values import whole
 from ui.visitors import Visit
 from ui.writing import Scene, continuing, write_pair
 
-NAME = "generate"
-
 
 def build_generate(desk: Desk) -> None:
     """Places the tab and wires it."""
-    engine = desk.engine
-    chats = engine.form(engine.default_model).chats
-    with gr.Row(elem_classes="asked-row"):
-        mode = gr.Radio(
-            [(label("mode_chat"), CHAT), (label("mode_plain"), PLAIN)], value=CHAT, show_label=False, container=False,
-            label=label("mode"), visible=chats, elem_id="mode", min_width=240,
-        )  # fmt: skip
-        asked = gr.HTML(elem_id="generate-asked", apply_default_css=False)
-    prompt = gr.Textbox(
-        first(MESSAGES, PROMPTS, chats)[0], label=label("message" if chats else "prompt"), lines=3, max_lines=12,
-        placeholder=label("message_placeholder" if chats else "prompt_placeholder"), elem_id="prompt",
-    )  # fmt: skip
-    examples = ExampleLists(NAME, [prompt], MESSAGES, PROMPTS, chats)
-    with gr.Accordion(label("sampling"), open=False, elem_id="sampling"):
-        system = gr.Textbox(
-            label=label("system"), info=label("system_info"), lines=1, max_lines=6, visible=chats, elem_id="system"
-        )
-        settings = build_sampling(chats)
-        repeats = gr.Slider(
-            3, 15, value=5, step=1, label=label("repeats"), info=label("fair_race_info"), elem_id="repeats"
-        )
-    talking = ("regenerate", "clear")
-    buttons = build_buttons(NAME, "run", *talking, "fair_race", hidden=() if chats else talking)
+    stage = build_stage(desk)
+    acts = Acts(stage)
+    buttons, given = stage.buttons, stage.given
     regenerate, clear, fair_race = buttons.others
-    panes = build_panes(NAME)
-    below = gr.HTML(elem_id="parting", apply_default_css=False)
-    held = gr.State(Conversation())
 
-    def speaks(now: Visit, chosen: str) -> bool:
-        return chosen == CHAT and engine.form(now.model).chats
+    def switch(request: gr.Request, now: Visit, *values: Any) -> Updates:
+        return stage.anew(words_of(request), now, *values)
 
-    def check(words: Words, now: Visit, text: str, chosen: str, told: str, *_: object) -> None:
-        require_text(text, "need_message" if speaks(now, chosen) else "need_prompt", words)
-        if speaks(now, chosen) and told.strip():
-            require_text(told, "need_message", words)
+    def forget(request: gr.Request, now: Visit, chosen: str) -> Updates:
+        nothing = Conversation(now)
+        return stage.current(words_of(request), now, chosen, nothing) | {stage.below: "", stage.held: nothing}
 
-    def check_again(words: Words, now: Visit, text: str, chosen: str, told: str, talk: Conversation, *_: object) -> None:
-        if not talk.of(now).turns:
+    running = Task(NAME, acts.run, acts.run_failed, acts.check)
+    desk.wire(buttons.run, buttons, running, [*given, *stage.settings], stage.outputs)
+    again = Task(NAME, acts.again, acts.again_failed, acts.check_again)
+    desk.wire(regenerate, buttons, again, [*given, *stage.settings], stage.outputs)
+    racing = Task(NAME, acts.race, acts.race_failed, acts.check_race)
+    desk.wire(fair_race, buttons, racing, [*given, stage.settings[0], stage.repeats], [stage.below])
+    desk.wire_stop(buttons, NAME)
+    cleared = [*stage.panes.components, stage.below, stage.held]
+    clear.click(forget, [desk.visit, stage.mode], cleared, queue=False, **PRIVATE)
+    stage.mode.input(switch, [desk.visit, *stage.arranged_by], stage.arranged, queue=False, **PRIVATE)
+    desk.wire_refresh(stage.anew, stage.arranged, stage.arranged_by)
+
+
+class Given(NamedTuple):
+    """What the visitor gave: the models, the text of the field, the mode, the system prompt, and what was said before."""
+
+    now: Visit
+    text: str
+    chosen: str
+    system: str
+    talk: Conversation
+
+
+@dataclass(frozen=True)
+class Acts:
+    """What the tab's buttons do; each is given the values of `Stage.given`, and then those of its own."""
+
+    stage: Stage
+
+    def check(self, words: Words, *values: Any) -> None:
+        """Refuses what cannot be run."""
+        given = Given(*values[:5])
+        speaks = self.stage.speaks(given.now, given.chosen)
+        require_text(given.text, "need_message" if speaks else "need_prompt", words)
+        if speaks and given.system.strip():
+            require_text(given.system, "need_message", words)
+
+    def check_again(self, words: Words, *values: Any) -> None:
+        """Refuses to answer again what was never answered."""
+        given = Given(*values[:5])
+        if not given.talk.of(given.now).turns:
             raise refusal(words("chat_nothing"))
-        check(words, now, talk.turns[-1].said, chosen, told)
+        self.check(words, *given._replace(text=given.talk.turns[-1].said))
 
-    def check_race(words: Words, now: Visit, text: str, chosen: str, told: str, talk: Conversation, *_: object) -> None:
-        if (text or "").strip() or not (speaks(now, chosen) and talk.of(now).turns):
-            check(words, now, text, chosen, told)
-        if not now.twin:
+    def check_race(self, words: Words, *values: Any) -> None:
+        """Refuses a race of one, or after nothing."""
+        given = Given(*values[:5])
+        speaks = self.stage.speaks(given.now, given.chosen)
+        if given.text.strip() or not (speaks and given.talk.of(given.now).turns):
+            self.check(words, *given)
+        if not given.now.twin:
             raise refusal(words("race_needs_twin"))
 
-    def generate(
-        words: Words, stop: Event, now: Visit, text: str, chosen: str, told: str, talk: Conversation, *values: float
-    ) -> Iterator[Updates | None]:
-        if speaks(now, chosen):
-            yield from speak(words, stop, talk.of(now).asked(text.strip()), told, values, {prompt: ""})
+    def run(self, words: Words, stop: Event, *values: Any) -> Iterator[Updates | None]:
+        """Answers a message, or continues a text."""
+        given, chosen = Given(*values[:5]), values[5:]
+        if self.stage.speaks(given.now, given.chosen):
+            talk = given.talk.of(given.now).asked(given.text.strip())
+            yield from self._speak(words, stop, talk, given.system, chosen, {self.stage.prompt: ""})
         else:
-            yield from write_on(words, stop, now, text, values)
+            yield from self._continue(words, stop, given, chosen)
 
-    def write_on(
-        words: Words, stop: Event, now: Visit, text: str, values: tuple[float, ...]
+    def again(self, words: Words, stop: Event, *values: Any) -> Iterator[Updates | None]:
+        """Answers the last message once more."""
+        given, chosen = Given(*values[:5]), values[5:]
+        talk = given.talk.of(given.now)
+        yield from self._speak(words, stop, talk.again(), given.system, chosen, {}, talk.turns[-1].answers)
+
+    def race(self, words: Words, stop: Event, *values: Any) -> Iterator[Updates | None]:
+        """Times the models on what the dense one would be asked now, or was asked last."""
+        given, (most, times) = Given(*values[:5]), values[5:]
+        lengths = whole(words("max_new_tokens"), most, words), whole(words("repeats"), times, words)
+        ask = continuing(given.text)
+        if self.stage.speaks(given.now, given.chosen):
+            talk, text = given.talk.of(given.now), given.text.strip()
+            ask = ask_turn(talk.asked(text) if text else talk, given.system, words)
+        desk = self.stage.desk
+        for shown, said in run_race(desk.engine, given.now, ask, *lengths, stop, words):
+            yield {self.stage.below: shown} | desk.say(said) if shown else None
+
+    def run_failed(self, words: Words, complaint: str, *values: Any) -> Updates:
+        """The complaint; a message goes back into its field."""
+        given = Given(*values[:5])
+        if not self.stage.speaks(given.now, given.chosen):
+            return self.stage.panes.fail(complaint, words)
+        return self.again_failed(words, complaint, *values) | {self.stage.prompt: given.text}
+
+    def again_failed(self, words: Words, complaint: str, *values: Any) -> Updates:
+        """The conversation as it was, and the complaint."""
+        given = Given(*values[:5])
+        shown = self.stage.current(words, given.now, given.chosen, given.talk)
+        return shown | {self.stage.below: note(complaint, "failure")}
+
+    def race_failed(self, words: Words, complaint: str, *_: Any) -> Updates:
+        """The complaint, the panes as they were."""
+        return {self.stage.below: note(complaint, "failure")}
+
+    def _continue(
+        self, words: Words, stop: Event, given: Given, chosen: tuple[float, ...]
     ) -> Iterator[Updates | None]:
-        about = captions(now, engine, words)
+        stage, engine = self.stage, self.stage.desk.engine
+        about = captions(given.now, engine, words)
         waiting = {name: pane(name, words, "", live_line(None, words, False), about[name]) for name in about}
-        yield panes.show(waiting, words) | {below: ""}
-        for scene in write_pair(engine, now, continuing(text), sampling_of(*values, words=words), stop, words):
+        yield stage.panes.show(waiting, words) | {stage.below: ""}
+        sampling = sampling_of(*chosen, words=words)
+        for scene in write_pair(engine, given.now, continuing(given.text), sampling, stop, words):
             if scene is None:
                 yield None
                 continue
-            updates = panes.show(contents(scene, about, text, words), words)
-            if scene.over:
-                line = parting_line(scene, words)
-                updates |= {below: note(line, "verdict")} | desk.say(f"{finished_line(scene, words)} {line}")
-            yield updates
+            updates = stage.panes.show(contents(scene, about, given.text, words), words)
+            yield updates | self._ending(scene, words) if scene.over else updates
 
-    def again(
-        words: Words, stop: Event, now: Visit, text: str, chosen: str, told: str, talk: Conversation, *values: float
-    ) -> Iterator[Updates | None]:
-        yield from speak(words, stop, talk.of(now).again(), told, values, {}, talk.turns[-1].answers)
-
-    def speak(
-        words: Words, stop: Event, talk: Conversation, told: str, values: tuple[float, ...], at_once: Updates,
-        earlier: dict | None = None,
+    def _speak(
+        self, words: Words, stop: Event, talk: Conversation, system: str, chosen: tuple[float, ...], at_once: Updates,
+        earlier: Mapping[str, Picture] | None = None,
     ) -> Iterator[Updates | None]:  # fmt: skip
-        about, sampling = captions(talk.visit, engine, words), sampling_of(*values, words=words)
-        yield panes.show(chat_contents(talk, about, words), words) | {below: ""} | at_once
-        for news in converse(engine, talk, told, sampling, stop, words):
+        stage, engine = self.stage, self.stage.desk.engine
+        about, sampling = captions(talk.visit, engine, words), sampling_of(*chosen, words=words)
+        yield stage.panes.show(chat_contents(talk, about, words), words) | {stage.below: ""} | at_once
+        for news in converse(engine, talk, system, sampling, stop, words):
             if news is None:
                 yield None
                 continue
-            now_said, scene = news
-            updates = panes.show(chat_contents(now_said, about, words), words)
+            talk, scene = news
+            updates = stage.panes.show(chat_contents(talk, about, words), words)
             if scene.over:
-                lines = [parting_line(scene, words)]
-                if earlier and sampling.temperature == 0 and same_again(now_said.turns[-1], earlier):
-                    lines.append(words("chat_same"))
-                line = " ".join(filter(None, lines))
-                updates |= {below: note(line, "verdict"), held: now_said}
-                updates |= desk.say(f"{finished_line(scene, words)} {line}")
+                alike = earlier and sampling.temperature == 0 and same_again(talk.turns[-1], earlier)
+                updates |= {stage.held: talk} | self._ending(scene, words, words("chat_same") if alike else "")
             yield updates
 
-    def race(
-        words: Words, stop: Event, now: Visit, text: str, chosen: str, told: str, talk: Conversation, most: float,
-        times: float,
-    ) -> Iterator[Updates | None]:  # fmt: skip
-        lengths = whole(words("max_new_tokens"), most, words), whole(words("repeats"), times, words)
-        ask = continuing(text)
-        if speaks(now, chosen):
-            talk = talk.of(now)
-            ask = ask_turn(talk.asked(text.strip()) if text.strip() else talk, told, words)
-        for shown, said in run_race(engine, now, ask, *lengths, stop, words):
-            yield {below: shown} | desk.say(said) if shown else None
-
-    def current(words: Words, now: Visit, chosen: str, talk: Conversation, invitation: str = "") -> Updates:
-        if speaks(now, chosen) and talk.of(now).turns:
-            return panes.show(chat_contents(talk, captions(now, engine, words), words), words)
-        return panes.empty(now, words, invitation or words("chat_empty" if speaks(now, chosen) else "pane_empty"))
-
-    def arranged(words: Words, now: Visit, chosen: str, text: str) -> Updates:
-        form, chats = engine.form(now.model), speaks(now, chosen)
-        return {
-            asked: asked_line(now.model, form, words, continued=not chats),
-            mode: gr.update(visible=form.chats),
-            prompt: gr.update(
-                label=label("message" if chats else "prompt"),
-                placeholder=label("message_placeholder" if chats else "prompt_placeholder"),
-            ),
-            **{component: gr.update(visible=chats) for component in (system, regenerate, clear)},
-            **refilled(chats, text),
-        }
-
-    def refilled(chats: bool, text: str) -> Updates:
-        updates = examples.fit(chats, text)
-        if prompt not in updates:
-            return updates
-        return updates | {prompt: gr.update(
-            value=updates[prompt], label=label("message" if chats else "prompt"),
-            placeholder=label("message_placeholder" if chats else "prompt_placeholder"),
-        )}  # fmt: skip
-
-    def settled(chats: bool, most: float, penalty: float) -> Updates:
-        given, wanted, other = (most, penalty), usual(chats), usual(not chats)
-        pairs = zip((settings[0], settings[5]), given, wanted, other)
-        return {component: new for component, value, new, old in pairs if value == old != new}
-
-    def empty(
-        words: Words, now: Visit, text: str, chosen: str, talk: Conversation, most: float, penalty: float
-    ) -> Updates:
-        over = bool(talk.turns) and talk.visit != now
-        shown = current(words, now, chosen, talk, words("chat_anew") if over and speaks(now, chosen) else "")
-        return (
-            shown | {below: "", held: talk.of(now)} | arranged(words, now, chosen, text)
-            | settled(speaks(now, chosen), most, penalty)
-        )  # fmt: skip
-
-    def switch(request: gr.Request, now: Visit, text: str, chosen: str, talk: Conversation, *usuals: float) -> Updates:
-        return empty(words_of(request), now, text, chosen, talk, *usuals)
-
-    def forget(request: gr.Request, now: Visit, chosen: str) -> Updates:
-        words = words_of(request)
-        return current(words, now, chosen, Conversation(now)) | {below: "", held: Conversation(now)}
-
-    def failed(
-        words: Words, complaint: str, now: Visit, text: str, chosen: str, told: str, talk: Conversation, *_: object
-    ) -> Updates:
-        if not speaks(now, chosen):
-            return panes.fail(complaint, words)
-        return current(words, now, chosen, talk) | {below: note(complaint, "failure"), prompt: text}
-
-    def failed_below(words: Words, complaint: str, *_: object) -> Updates:
-        return {below: note(complaint, "failure")}
-
-    def again_failed(words: Words, complaint: str, now: Visit, text: str, chosen: str, told: str, talk, *_) -> Updates:
-        return current(words, now, chosen, talk) | {below: note(complaint, "failure")}
-
-    given: list[Any] = [desk.visit, prompt, mode, system, held]
-    outputs = [*panes.components, below, prompt, held]
-    desk.wire(buttons.run, buttons, Task(NAME, generate, failed, check), [*given, *settings], outputs)
-    desk.wire(regenerate, buttons, Task(NAME, again, again_failed, check_again), [*given, *settings], outputs)
-    desk.wire(fair_race, buttons, Task(NAME, race, failed_below, check_race), [*given, settings[0], repeats], [below])
-    desk.wire_stop(buttons, NAME)
-    clear.click(forget, [desk.visit, mode], [*panes.components, below, held], queue=False, **PRIVATE)
-    arranging = [prompt, mode, held, settings[0], settings[5]]
-    changed = [
-        *outputs, asked, mode, system, regenerate, clear, *examples.components, settings[0], settings[5],
-    ]  # fmt: skip
-    desk.wire_refresh(empty, changed, arranging)
-    mode.input(switch, [desk.visit, *arranging], changed, queue=False, **PRIVATE)
-
-
-def contents(scene: Scene, about: dict[str, str], prompt: str, words: Words) -> dict[str, str]:
-    """The panes of a scene by side, as HTML."""
-    parting = scene.parting
-    shown = {}
-    for at, (name, picture) in enumerate(zip(scene.names, scene.pictures)):
-        mark = parting.spans[at] if parting and parting.spans else None
-        foot = live_line(picture, words, shared=len(scene.names) > 1)
-        shown[name] = pane(name, words, written(prompt, picture, mark), foot, about.get(name, ""))
-    return shown
-
-
-def parting_line(scene: Scene, words: Words) -> str:
-    """Where the two texts part ways, in a sentence; empty when there is only one."""
-    parting = scene.parting
-    if parting is None or parting.same == 0 and parting.at is None:
-        return ""
-    if parting.spans is None:
-        return words("part_never" if parting.whole else "part_prefix", n=parting.same)
-    pieces = {}
-    for name, picture, (start, end) in zip(scene.names, scene.pictures, parting.spans):
-        pieces[name] = quoted(picture.text[start:end]) if end > start else words("text_end")
-    return words("part_at", at=parting.at, **pieces)
-
-
-def finished_line(scene: Scene, words: Words) -> str:
-    """What screen readers hear at the end."""
-    if any(picture.finished == "stopped" for picture in scene.pictures):
-        return words("stopped")
-    counts = {name: picture.tokens for name, picture in zip(scene.names, scene.pictures)}
-    return words("generated" if len(counts) > 1 else "generated_dense", **counts)
+    def _ending(self, scene: Scene, words: Words, more: str = "") -> Updates:
+        """What is said once both have ended."""
+        line = " ".join(filter(None, [parting_line(scene, words), more]))
+        return {self.stage.below: note(line, "verdict")} | self.stage.desk.say(f"{finished_line(scene, words)} {line}")

@@ -10,9 +10,9 @@ from ui.answer import contents as answer_contents
 from ui.answer import find_answer
 from ui.classify import Verdict, agreement, split_labels
 from ui.classify import contents as classify_contents
+from ui.continuation import contents as generate_contents
+from ui.continuation import parting_line
 from ui.conversation import Conversation
-from ui.generate import contents as generate_contents
-from ui.generate import parting_line
 from ui.html import bars, live_line, number, written
 from ui.scoring import LabelScores
 from ui.speaking import chat_contents
