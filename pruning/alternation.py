@@ -9,8 +9,8 @@ import torch
 from pruning.least_squares import LeastSquares
 from pruning.matmul import coarse_matmul
 
-FIRST_PENALTY, GROWTH = 0.1, 1.3  # in normalised columns, whose mean curvature is 1
-ROUNDS, ROUNDS_PER_UPDATE = 60, 3
+FIRST_PENALTY, GROWTH = 0.1, 1.4  # in normalised columns, whose mean curvature is 1
+ROUNDS, ROUNDS_PER_UPDATE = 60, 4
 
 Support = Callable[[torch.Tensor], torch.Tensor]  # the mask [R, C] for weights [R, C] in the layer's coordinates
 
@@ -20,7 +20,7 @@ def alternate(layer: LeastSquares, keep: torch.Tensor, support: Support) -> torc
 
     ADMM: V is the least squares solution tied to D by the penalty, D the nearest matrix to V that has the pattern, U
     the running difference; the penalty grows by a fixed schedule, so that the cost is known: one matrix product a round
-    and one inverse every third. What is sought is a mask, and its weights are fitted afterwards in fp32: so the
+    and one inverse every fourth. What is sought is a mask, and its weights are fitted afterwards in fp32: so the
     products may be coarse. After Boyd et al. (2011), section 9.1, and ALPS (Meng et al., 2024), whose penalty adapts.
     """
     pull, penalty = layer.weight @ layer.curvature, FIRST_PENALTY

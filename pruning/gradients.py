@@ -1,14 +1,15 @@
 """The gradient of the calibration loss by every prunable weight, with the graph of one block at a time in memory.
 
 Exact, by the chain rule over blocks: a walk forwards keeps what each block gives, the model's head turns the last into
-the loss and its gradient, and a walk backwards runs each block again with grad. All of it in fp32: of a model in
-another dtype one block at a time, and what lies around the blocks, is held in fp32 besides.
+the loss and its gradient, and a walk backwards runs each block again with grad. In bf16 where the model is and the
+hardware multiplies it, with all sums in fp32, which makes a CPU two to three times as fast; otherwise in fp32, in which
+one block at a time of a model in another dtype, and what lies around the blocks, is held besides.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,6 +17,7 @@ from torch import nn
 from torch.nn import functional
 
 from models.errors import EspalierError
+from models.policy import choose_dtype
 from pruning.blockwise import Batch, BlockWalk, Tick
 
 if TYPE_CHECKING:
@@ -96,11 +98,11 @@ class GradientWalk(BlockWalk):
         inside = {id(parameter) for block in self._blocks for parameter in block.parameters()}
         self._offload.bring(0)
         around = [parameter for parameter in self._model.parameters() if id(parameter) not in inside]
-        self._casts.enter_context(in_float32(around))
+        self._casts.enter_context(in_working_dtype(around, self._device))
         for index, block in enumerate(self._blocks):
             tick(index / len(self._blocks))
             self._offload.bring(index)
-            with in_float32(block.parameters()), torch.no_grad():
+            with in_working_dtype(block.parameters(), self._device), torch.no_grad():
                 for number, batch in enumerate(self._batches):
                     _, output = self._pass(index, batch, self._given(index, number))
                     self.outputs[self._slot(index, number)] = output
@@ -119,7 +121,7 @@ class GradientWalk(BlockWalk):
         """
         self._offload.bring(index)
         sums: Sums = {}
-        with in_float32(self._blocks[index].parameters()):
+        with in_working_dtype(self._blocks[index].parameters(), self._device):
             for number, batch in enumerate(self._batches):
                 by_output = self.outputs[self._slot(index, number)].to(self._device)
                 gradients = self._differentiate(index, batch, self._given(index, number), parameters, by_output)
@@ -127,7 +129,7 @@ class GradientWalk(BlockWalk):
                     self.outputs[self._slot(index - 1, number)] = gradients.pop()
                 for name, gradient in zip(parameters, gradients, strict=True):
                     for need in needs:
-                        part = GRADIENT_STATISTICS[need][0](gradient)
+                        part = GRADIENT_STATISTICS[need][0](gradient.float())
                         sums[name, need] = sums[name, need].add_(part) if (name, need) in sums else part
         return {key: part.cpu() for key, part in sums.items()}
 
@@ -183,6 +185,15 @@ def in_chunks(windows: Sequence[Batch]) -> list[list[Batch]]:
         chunks[-1].append(window)
         room -= window.ids.numel()
     return chunks
+
+
+def in_working_dtype(parameters: Iterable[nn.Parameter], device: torch.device) -> AbstractContextManager[None]:
+    """Has the parameters in the dtype that gradients are taken in: bf16 ones as they are where that is fast, else fp32.
+
+    (Not fp16 as it is: small gradients would be lost in it.)
+    """
+    fast = {torch.bfloat16} & {choose_dtype(device)}
+    return in_float32(parameter for parameter in parameters if parameter.dtype not in fast)
 
 
 @contextmanager

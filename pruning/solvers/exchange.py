@@ -8,12 +8,13 @@ from models.errors import RequestError
 from pruning.alternation import alternate
 from pruning.gram import LEAST_DAMPING
 from pruning.least_squares import LeastSquares, errors
+from pruning.matmul import coarse_matmul
 from pruning.patterns.n_m import NM
 from pruning.patterns.unstructured import Unstructured
 from pruning.problem import Problem, Solution
 from pruning.registry import register
 
-BEGINNING, BETWEEN, FINAL = 10, 4, 20  # steps of conjugate gradients at first, after every exchange, and at last
+BEGINNING, BETWEEN, FINAL = 6, 4, 10  # steps of conjugate gradients at first, after every exchange, and at last
 SHARE = 0.02  # of the places, exchanged in the first round
 ROUNDS = 6
 LEAST_GAIN = 1e-3  # of the error: a round that gains less is the last
@@ -68,7 +69,8 @@ class Search:
         self.layer, self.keep, self._free = layer, keep, free
         # Between the two bounds of what a return is worth: of H_pp, nothing else moves, of 1 / [H^-1]_pp, all does.
         self._stiffness = (layer.curvature.diagonal() / layer.inverse_diagonal).sqrt()
-        self.fitted, self._pull, self._errors = self._refit(layer.weight * keep, keep, BEGINNING)
+        start = layer.weight * keep
+        self.fitted, self._pull, self._errors = self._refit(start, layer.pull(layer.weight, start), keep, BEGINNING)
 
     def take(self, other: Search, by_row: bool) -> bool:
         """Takes over what another search found where that is better: row by row, or all or nothing. Whether any was."""
@@ -117,7 +119,10 @@ class Search:
 
     def _try(self, keep: torch.Tensor, by_row: bool) -> torch.Tensor:
         """Refits another mask and takes what is better, row by row or all or nothing; which rows did, [R]."""
-        fitted, pull, found = self._refit(self.fitted * keep, keep, BETWEEN)
+        start = self.fitted * keep
+        with coarse_matmul():  # of little things: what goes, and what it changes
+            pull = self._pull + self.layer.pull(self.fitted, start)
+        fitted, pull, found = self._refit(start, pull, keep, BETWEEN)
         better = found < self._errors
         if not by_row:
             better.fill_(bool(found.sum() < self._errors.sum()))
@@ -125,10 +130,13 @@ class Search:
         return better
 
     def _refit(
-        self, start: torch.Tensor, keep: torch.Tensor, steps: int
+        self, start: torch.Tensor, pull: torch.Tensor, keep: torch.Tensor, steps: int
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """What some steps make of `start`, by coarse products; then its pull and its errors, exactly."""
         weight = self.layer.weight
-        fitted, pull = self.layer.refine(start, self.layer.pull(weight, start), keep, steps)
+        with coarse_matmul():
+            fitted, _ = self.layer.refine(start, pull, keep, steps)
+        pull = self.layer.pull(weight, fitted)
         return fitted, pull, errors(weight, fitted, pull)
 
     def _set(self, rows: torch.Tensor, *found: torch.Tensor) -> None:
