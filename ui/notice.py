@@ -89,11 +89,13 @@ def wire_notice(notice: Notice, desk: Desk, choices: Choices) -> None:
     notice.use.click(use, [visit, notice.wish], [*notice.shown, *changed], queue=False, **PRIVATE)
 
     def again(now: Visit, request: gr.Request) -> Updates:
-        if engine.free_choice:
-            engine.fetcher.again()
-        return notice.show(news_for(engine, now, words_of(request)))
+        if not engine.free_choice:
+            return {notice.wish: gr.skip()}
+        engine.fetcher.again()
+        wish = engine.fetcher.entry.name if engine.fetcher.entry else ""
+        return notice.show(news_for(engine, now, words_of(request))) | {notice.wish: wish}
 
-    notice.again.click(again, [visit], notice.shown, queue=False, **PRIVATE)
+    notice.again.click(again, [visit], [*notice.shown, notice.wish], queue=False, **PRIVATE)
 
     def cancel() -> None:
         if engine.free_choice:
