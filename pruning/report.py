@@ -22,7 +22,8 @@ class Report:
     """The settings, the plan, the model before and after, the calibration used (None if no text was read).
 
     dense_perplexity: of the dense model on the first calibration tokens (None if no text was read). seconds: of the
-    pruning, without loading and saving. packing: what packing the result did, if it was packed.
+    pruning, without loading and saving. packing: what packing the result did, if it was packed. recovery: what each
+    recovery did, in its own words (`pruning.recovery`).
     """
 
     config: PruningConfig
@@ -34,6 +35,7 @@ class Report:
     seconds: float
     warnings: tuple[str, ...] = ()
     packing: Packing | None = None
+    recovery: tuple[dict, ...] = ()
     versions: dict[str, str] = field(default_factory=lambda: dict(library_versions()))
 
     @property
@@ -81,6 +83,7 @@ class Report:
             "saves_time": self.saves_time,
             "note": self.note,
             "packing": self.packing and self.packing.as_dict(),
+            "recovery": list(self.recovery),
             "calibration": self.calibration,
             "dense_perplexity": self.dense_perplexity,
             "warnings": list(self.warnings),

@@ -7,9 +7,19 @@ from typing import TYPE_CHECKING
 from pruning.registry import register
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from models.progress import Progress
+    from pruning.job import Job
 
 
 @register("recover", "none")
-def none(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+class NoRecovery:
     """The pruned model is left as pruning made it."""
+
+    def __init__(self, job: Job):
+        pass
+
+    def begin(self) -> None:
+        """Nothing is needed."""
+
+    def run(self, progress: Progress, seconds: float | None) -> None:
+        """Nothing is done."""

@@ -1,0 +1,45 @@
+"""How long and how fast a recovery trains, and on which of the calibration text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import torch
+
+from pruning.blockwise import Batch
+from pruning.recovery.descent import Extent
+
+EPOCHS = 8  # at most: a short text is not learnt by heart
+
+
+@dataclass(frozen=True)
+class Settings:
+    """`tokens` are gone through (each part that is trained alone goes through as many), at the peak `rate`.
+
+    text: how many different tokens they are at most, the first of the calibration text. batch: tokens of one step.
+    """
+
+    tokens: int
+    text: int
+    batch: int
+    rate: float
+
+    def extent(self, batches: Sequence[Batch], seconds: float | None) -> Extent:
+        """The steps that come to so many tokens, `EPOCHS` times the text at most; or so many seconds, if given."""
+        size = sum(batch.ids.numel() for batch in batches) / len(batches)
+        return Extent(max(1, min(round(self.tokens / size), EPOCHS * len(batches))), seconds)
+
+    def batches(self, windows: Sequence[Batch]) -> list[Batch]:
+        """The windows in batches of one step, unpadded, those of a batch equally long; at least one window each."""
+        rows = [ids[mask] for batch in windows for ids, mask in zip(batch.ids, batch.mask, strict=True)]
+        batches, room = [], self.text
+        for length, group in groupby(rows, key=len):
+            equals = list(group)[: max(0, -(-room // length))]
+            room -= length * len(equals)
+            size = max(1, self.batch // length)
+            for start in range(0, len(equals), size):
+                ids = torch.stack(equals[start : start + size])
+                batches.append(Batch(ids, torch.ones_like(ids, dtype=torch.bool)))
+        return batches
