@@ -41,7 +41,7 @@ def test_defaults():
         ({"structure": "layers", "pattern": "2:4"}, "leave one of them away"),
         ({"allocation": "fair"}, "uniform"),
         ({"solver": "magic"}, "use one of alps, exchange, none"),
-        ({"recover": "magic"}, "use one of none"),
+        ({"recover": "magic"}, "use one of distill, none, reconstruct"),
         ({"calibration": "no such thing"}, "embedded, self"),
         ({"calibration": ""}, "embedded, self"),
         ({"samples": 0}, "at least 1"),
