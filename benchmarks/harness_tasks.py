@@ -3,8 +3,8 @@
     pip install -r requirements-benchmarks.txt
     python benchmarks/harness_tasks.py --source DATA [--model smollm2] [--rows 300] [--dtype float32] [--tasks A B]
 
-Our tasks read the files of DATA; the harness runs its own tasks, as its release has them, on the same rows in the layout
-of the Hub. Both get the model already loaded. Compared are acc and acc_norm, every hit, and every log-likelihood. Each
+Our tasks read the files of DATA; the harness runs its own tasks, as its release has them, on the same rows in the
+layout of the Hub. Both get the model already loaded. Compared are acc and acc_norm, every hit, and every log-likelihood. Each
 task is stored as soon as it is measured in benchmarks/results/harness_tasks/results.json; one that is there under the
 same protocol is not asked again, so that an interrupted run goes on.
 """
@@ -40,6 +40,11 @@ NAMES = {"accuracy": "acc", "accuracy_norm": "acc_norm"}
 SUBJECT = "The following are multiple choice questions (with answers) about {{subject.replace('_', ' ')}}.\n\n"
 
 
+DROPPED = (  # of the harness's entries: where its rows are, and examples
+    "tag", "include", "training_split", "validation_split", "fewshot_split", "fewshot_config", "dataset_name",
+)  # fmt: skip
+
+
 class Counterpart(NamedTuple):
     """The harness's task: its file below lm_eval/tasks, how a row looks to it, and what its entries are changed to."""
 
@@ -70,11 +75,8 @@ def configuration(name: str) -> dict:
     found = load_yaml(Path(lm_eval.tasks.__file__).parent / counterpart.file) | counterpart.changed
     if name == "mmlu":
         found["doc_to_text"] = SUBJECT + found["doc_to_text"]
-    dropped = ("tag", "include", "training_split", "validation_split", "fewshot_split", "fewshot_config", "dataset_name")
-    return {key: value for key, value in found.items() if key not in dropped} | {
-        "dataset_path": "json",
-        "test_split": "test",
-    }
+    kept = {key: value for key, value in found.items() if key not in DROPPED}
+    return kept | {"dataset_path": "json", "test_split": "test"}
 
 
 def agreement(name: str, theirs: Theirs, respondent: Respondent, rows: list) -> dict:

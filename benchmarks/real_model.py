@@ -3,15 +3,15 @@
     python benchmarks/real_model.py --source DATA [--cells 'wanda@*' '*@2:4'] [--most 1] [--list]
 
 Each cell is one pruned model. What is measured of it is stored at once, in a small file below
-benchmarks/results/real_model/, window by window and row by row, so that cells can be paired; the pruned model is
-not kept. A cell that is stored under the same protocol is not made again (--force does), and the finished steps of one
-that was interrupted are kept, so that the same command goes on where it was. Cells are made in the order of their
-importance; --most N makes N of those that are due and ends. `benchmarks/publish.py` makes the tables of whatever is there.
+benchmarks/results/real_model/, window by window and row by row, so that cells can be paired; the pruned model is not
+kept. A cell that is stored under the same protocol is not made again (--force does), and the finished steps of one that
+was interrupted are kept, so that the same command goes on where it was. Cells are made in the order of their importance;
+--most N makes N of those that are due and ends. `benchmarks/publish.py` makes the tables of whatever is there.
 
-Measured are: perplexity on WikiText-2 test and on C4 (protocol gptq, the first --windows windows), the accuracy on seven
-tasks (--rows evenly spaced rows of each), KL divergence from the dense model and top-1 agreement (--close windows of each
-text), the seconds of pruning, and bytes and speed packed. --published asks the dense model alone the tasks that its makers
-published figures of, on many more rows. `DATA` is the folder of `training/README.md`.
+Measured are: perplexity on WikiText-2 test and on C4 (protocol gptq, the first --windows windows), the accuracy on
+seven tasks (--rows evenly spaced rows of each), KL divergence from the dense model and top-1 agreement (--close windows
+of each text), the seconds of pruning, and bytes and speed packed. --published asks the dense model alone the tasks that
+its makers published figures of, on many more rows. `DATA` is the folder of `training/README.md`.
 """
 
 import argparse
@@ -59,7 +59,7 @@ def main() -> int:
     parser.add_argument("--source", type=Path, required=True, metavar="DATA", help="folder of the texts and tasks")
     parser.add_argument("--model", default="smollm2", help="MODEL (default: %(default)s)")
     parser.add_argument("--dtype", default="auto", help="that the dense model is loaded in (default: %(default)s)")
-    parser.add_argument("--cells", nargs="+", default=[], metavar="CELL", help="names or patterns of names; default: all")
+    parser.add_argument("--cells", nargs="+", default=[], metavar="CELL", help="names, or patterns of names")
     parser.add_argument("--most", type=int, metavar="N", help="make at most N cells")
     parser.add_argument("--rows", type=int, default=150, metavar="N", help="rows of each task (default: %(default)s)")
     parser.add_argument("--windows", type=int, default=10, metavar="N", help="windows of a text (default: %(default)s)")

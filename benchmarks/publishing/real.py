@@ -108,10 +108,12 @@ def _quality_row(cell: dict, cells: dict[str, dict]) -> list:
     elif other:
         paired[0] = "1"
     gain = spread(_percent(figures.mean_gain(cell, dense)), "+.1f")
-    closeness = spread(figures.close(cell, "kl"), ".2f"), f"{spread(_percent(figures.close(cell, 'agreement')), '.0f')} %"
+    agreement = _percent(figures.close(cell, "agreement"))
+    closeness = spread(figures.close(cell, "kl"), ".2f"), f"{spread(agreement, '.0f')} %"
     taken = format_seconds(cell["pruning"])
     over = spread(figures.excess(cell, dense), ".2f")
-    return [cell["pattern"], cell["contender"], *perplexities, over, paired[0], mean, gain, paired[1], *closeness, taken]
+    quality = [*perplexities, over, paired[0], mean, gain, paired[1], *closeness]
+    return [cell["pattern"], cell["contender"], *quality, taken]
 
 
 def _about(cells: dict[str, dict]) -> str:
@@ -122,7 +124,8 @@ def _about(cells: dict[str, dict]) -> str:
     missing = [cell.name for cell in all_cells() if cell.name not in cells]
     about = (
         f"`{told['model']}` in {text['protocol']['dtype']}; {told['windows']} windows of {text['protocol']['length']} "
-        f"tokens of each text (protocol gptq), {told['rows']} rows of each task, KL on {told['close']} windows of each text. "
+        f"tokens of each text (protocol gptq), {told['rows']} rows of each task, KL on {told['close']} windows of each "
+        "text. "
     )
     if "samples" in told:
         about += (

@@ -1,4 +1,4 @@
-"""The finished steps of a cell, in a file beside it until the cell is whole: a run that was killed goes on with them."""
+"""The finished steps of a cell, in a file beside it until the cell is whole: a killed run goes on with them."""
 
 import time
 from collections.abc import Callable

@@ -47,7 +47,7 @@ def as_scored(stored: dict) -> Scored:
 
 
 def closeness(dense: Loaded, pruned: Loaded, measured: Sequence[Text], windows: int, progress: Progress) -> dict:
-    """KL(dense || pruned) in nats and the agreement of the likeliest tokens, means of the first windows of each text."""
+    """KL(dense || pruned) in nats and the agreement of the likeliest tokens, means of each text's first windows."""
     request = Request(context_length(dense.model.config), None, None, windows, "text")
     cut = [find("gptq").cut(dense.tokenizer, text, request).ids for text in measured]
     ids = torch.from_numpy(np.stack([row for rows in cut for row in rows]))

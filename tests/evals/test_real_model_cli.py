@@ -13,7 +13,7 @@ PROSE = "The gardener ties the young branches to the wall and cuts what grows aw
 QUESTION = {"question": "What bears fruit?", "choices": ["a wall", "a tree", "a rope"], "gold": 1}
 SETS = {
     "piqa/valid.jsonl.gz": [{"goal": "prune", "sol1": "cut it", "sol2": "sing"}],
-    "hellaswag/hellaswag_val.jsonl.gz": [{"ctx": "Garden: A tree. it", "endings": ["grows", "a", "b", "c"], "label": 0}],
+    "hellaswag/hellaswag_val.jsonl.gz": [{"ctx": "Garden: A tree. it", "endings": list("abcd"), "label": 0}],
     "arc_challenge/test.jsonl.gz": [QUESTION],
     "openbookqa/test.jsonl.gz": [QUESTION],
     "winogrande/dev.jsonl.gz": [{"sentence": "Ann said _ cut it.", "option1": "she", "option2": "he", "answer": "1"}],

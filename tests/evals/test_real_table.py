@@ -37,7 +37,7 @@ def cell(name: str, **changes) -> dict:
         "piqa": {"hits": {"accuracy": "0" * 40, "accuracy_norm": hits}, "asked": "x"},
         "lambada": {"hits": {"accuracy": hits}, "asked": "y"},
     }
-    packed = {real.PLAIN: {"bytes": 8, "rates": [10.0] * 5}, "int8": {"bytes": 2, "rates": [29.0, 30.0, 30.0, 31.0, 30.0]}}
+    packed = {real.PLAIN: {"bytes": 8, "rates": [10.0] * 5}, "int8": {"bytes": 2, "rates": [30.0] * 4 + [31.0]}}
     found = {
         "cell": name, "contender": contender, "pattern": pattern, "command": "python x", "environment": PLACE,
         "protocol": CALIBRATED if pattern else MEASURED, "tasks": tasks, "packed": packed, "schema_version": 1,
@@ -158,7 +158,7 @@ ROWS = {
     "arc_challenge": {"question": "What?", "choices": ["1", "2", "3"], "gold": 2},
     "openbookqa": {"query": "Wood is", "choices": ["hard", "soft", "wet", "hot"], "gold": 0},
     "commonsense_qa": {"query": " Where? ", "choices": ["here", "there", "up", "in", "out"], "gold": 3},
-    "mmlu": {"subject": "college_biology", "question": "What?", **dict(zip("ABCD", "wxyz", strict=True)), "answer": "C"},
+    "mmlu": {"subject": "college_biology", "question": "?", **dict(zip("ABCD", "wxyz", strict=True)), "answer": "C"},
 }
 
 

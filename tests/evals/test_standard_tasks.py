@@ -74,7 +74,7 @@ def test_hellaswag_is_the_same_from_the_original_and_from_its_text():
     whole = "Youth: How to be ready. Buy supplies. write down everything."
     (kept,) = shaped([Row({"ctx": whole, "endings": ["a"] * 4, "label": 0})], "hellaswag")
     assert kept["query"] == whole  # a whole sentence is no second part
-    assert cleaned("Knots: [header] How to tie [title] Take a rope. [step] Pull ") == "Knots: How to tie. Take a rope. Pull"
+    assert cleaned("Knots: [header] How to tie [title] Take it. [step] Pull ") == "Knots: How to tie. Take it. Pull"
 
 
 def test_piqa_reads_its_answers_beside_its_questions(tmp_path):
@@ -124,7 +124,7 @@ def test_partial_evaluation_scores_the_rest_after_each_word(tiny_model, tiny_tok
 
 @pytest.mark.parametrize(
     "change, line",
-    [({"sentence": "No gap."}, "no gap"), ({"sentence": "It ends with _"}, "no gap"), ({"answer": "3"}, "none of 1, 2")],
+    [({"sentence": "No gap."}, "no gap"), ({"sentence": "At the end _"}, "no gap"), ({"answer": "3"}, "none of 1, 2")],
 )
 def test_a_sentence_that_cannot_be_asked_is_refused(change, line):
     with pytest.raises(RequestError, match=line):
