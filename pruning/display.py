@@ -22,6 +22,7 @@ def plan_text(plan: "Plan", forecast: "Forecast") -> str:
         f"model {format_bytes(forecast.model_bytes)}",
         f"statistics of one block {format_bytes(forecast.statistics_bytes)}",
         f"activations {format_bytes(forecast.activation_bytes)} ({forecast.activations})",
+        *([f"recovery {format_bytes(forecast.recovery_bytes)}"] if forecast.recovery_bytes else []),
     ]
     lines = [
         f"Forecast: about {format_bytes(forecast.memory_bytes)} of memory ({', '.join(parts)}) and "
@@ -44,6 +45,7 @@ def report_text(report: "Report", out: str) -> str:
     lines = [_settings(report.plan), "", *_table(rows), "", *_plan_lines(report.plan), "", report.note]
     if report.dense_perplexity is not None:
         lines.append(f"Before: perplexity {report.dense_perplexity:.4g} on the first calibration tokens.")
+    lines += [_recovered(done) for done in report.recovery]
     lines += [f"Note: {warning}" for warning in report.warnings]
     return "\n".join([*lines, f"Saved to {out} in {report.seconds:.1f} s of pruning; loaded again and checked."])
 
@@ -122,6 +124,19 @@ def _zeros(found: Sequence["Found"]) -> str:
     """The share of zeros of some projections, empty if there are none."""
     weights = sum(entry.rows * entry.columns for entry in found)
     return format_percent(sum(entry.zeros for entry in found) / weights, 2) if weights else ""
+
+
+def _recovered(done: dict) -> str:
+    """What a recovery did, from the report's record of it."""
+    took = f"in {format_seconds(done['seconds'])}"
+    if "parts" not in done:
+        first, last = done["first"], done["last"]
+        return f"{done['name']}: from {first:.4g} to {last:.4g} nats a token away from the dense model {took}."
+    before, after = (sum(part[when] for part in done["parts"]) for when in ("before", "after"))
+    return (
+        f"{done['name']}: the relative errors of {len(done['parts'])} parts came from {before:.4g} to {after:.4g} in sum, "
+        f"the last to {done['parts'][-1]['after']:.4g}, {took}."
+    )
 
 
 def _settings(plan: "Plan") -> str:

@@ -15,6 +15,7 @@ from pruning.config import PruningConfig
 from pruning.gradients import TOKENS_AT_ONCE
 from pruning.job import Job
 from pruning.plan import Plan
+from pruning.recovery import Recovery
 from pruning.roles import find_anatomy
 from pruning.statistics import InputStatistics
 from pruning.structures.none import solve
@@ -33,10 +34,12 @@ class Forecast:
     and gradients, if the method reads any, of all blocks.
     activation_bytes: the hidden states of all calibration windows between two blocks; where gradients are taken, those
     of a part of the windows between all blocks, in fp32, if they are more.
+    recovery_bytes: what a recovery keeps of the dense model and of its training.
     """
 
     model_bytes: int
     statistics_bytes: int
+    recovery_bytes: int
     activation_bytes: int
     activations: str
     seconds: float
@@ -44,7 +47,8 @@ class Forecast:
     @property
     def memory_bytes(self) -> int:
         """Bytes of memory in all; activations on disk take none."""
-        return self.model_bytes + self.statistics_bytes + (self.activation_bytes if self.activations == "cpu" else 0)
+        waiting = self.activation_bytes if self.activations == "cpu" else 0
+        return self.model_bytes + self.statistics_bytes + self.recovery_bytes + waiting
 
     def as_dict(self) -> dict:
         """The forecast as JSON types."""
@@ -76,6 +80,13 @@ def forecast(
             window_seconds, statistics = _first_block(job)
             seconds += config.samples * len(job.anatomy.blocks) * window_seconds
         seconds += _solving_seconds(job, plan, statistics)
+    recovery = Recovery(job).cost(config.samples * length if plan.dropped else 0)
+    if recovery.tokens:
+        minutes = config.recover_minutes
+        if minutes is None:
+            seconds += recovery.tokens / length * len(job.anatomy.blocks) * _window_seconds(job)
+        else:
+            seconds += 60 * minutes
     size = length * model.config.get_text_config().hidden_size  # of one window's hidden states
     hidden = config.samples * size * next(model.parameters()).element_size() if statistics or gradients else 0
     if gradients:
@@ -84,6 +95,7 @@ def forecast(
     return Forecast(
         model_bytes=parameter_bytes(model),
         statistics_bytes=2 * _bytes(statistics) + _bytes(gradients),
+        recovery_bytes=recovery.bytes if recovery.tokens else 0,
         activation_bytes=hidden,
         activations=activations,
         seconds=seconds,
@@ -109,6 +121,16 @@ def _first_block(job: Job) -> tuple[float, dict[str, dict[str, torch.Tensor]]]:
             walk.advance(0)
             seconds = time.perf_counter() - began  # the hidden state has come to the CPU: nothing is under way
         return seconds, {projection.name: statistics.of(projection) for projection in projections}
+
+
+def _window_seconds(job: Job) -> float:
+    """The seconds that one window takes in the first block."""
+    with job.walk() as walk:
+        for _ in range(2):  # the first time libraries set themselves up
+            began = time.perf_counter()
+            walk.advance(0)
+            seconds = time.perf_counter() - began
+        return seconds
 
 
 @torch.no_grad()

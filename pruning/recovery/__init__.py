@@ -1,6 +1,6 @@
 """What is done after pruning to win quality back: one file a method, a class that is made with the job.
 
-`implementation(job)` refuses what it cannot do, before any work; `begin()` takes what it needs of the dense model,
+`implementation(job)` refuses what it cannot do, before any work; `cost(tokens)` forecasts what it takes; `begin()` takes what it needs of the dense model,
 before anything goes; `run(progress, seconds)` changes the pruned model, in so many seconds (None: as its settings say),
 and returns what it did, as JSON types. Zeros stay zero bit for bit, and `job.undo` takes every change back.
 """
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from models.errors import RequestError
 from models.progress import Progress, part
+from pruning.recovery.settings import Cost
 from pruning.registry import Entry, find
 
 if TYPE_CHECKING:
@@ -36,6 +37,11 @@ class Recovery:
         minutes = job.config.recover_minutes
         self._seconds = None if minutes is None else 60 * minutes
         self._steps = {entry.name: entry.implementation(job) for entry in recoveries(job.config.recover)}
+
+    def cost(self, tokens: int) -> Cost:
+        """What they take with a calibration text of so many tokens."""
+        costs = [step.cost(tokens) for step in self._steps.values()]
+        return Cost(sum(cost.tokens for cost in costs), sum(cost.bytes for cost in costs))
 
     def begin(self) -> None:
         """Takes what is needed of the dense model."""

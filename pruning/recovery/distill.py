@@ -18,7 +18,7 @@ from torch.utils.checkpoint import checkpoint
 from models.errors import RequestError
 from pruning.blockwise import Batch
 from pruning.recovery.descent import descend
-from pruning.recovery.settings import Settings
+from pruning.recovery.settings import Cost, Settings
 from pruning.recovery.weights import Trained
 from pruning.registry import register
 from training.attention import attention_for
@@ -50,6 +50,13 @@ class Distill:
         self._batches: list[Batch] = []
         self._beside_now = torch.empty(0)
         self._taught: list[torch.Tensor] = []  # what the dense model gives its head, [B, T, H] of each batch
+
+    def cost(self, tokens: int) -> Cost:
+        """What it takes with a calibration text of so many tokens: each weight in fp32, its gradient, two moments."""
+        model = self._job.model
+        taught = min(tokens, self._settings.text) * model.config.get_text_config().hidden_size * model.dtype.itemsize
+        weights = sum(entry.weight.numel() for entry in self._job.anatomy.projections)
+        return Cost(self._settings.cost(tokens, 1), 16 * weights + taught)
 
     @torch.no_grad()
     def begin(self) -> None:

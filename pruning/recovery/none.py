@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pruning.recovery.settings import Cost
 from pruning.registry import register
 
 if TYPE_CHECKING:
@@ -17,6 +18,10 @@ class NoRecovery:
 
     def __init__(self, job: Job):
         pass
+
+    def cost(self, tokens: int) -> Cost:
+        """Nothing is taken."""
+        return Cost(0, 0)
 
     def begin(self) -> None:
         """Nothing is needed."""

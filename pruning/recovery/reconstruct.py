@@ -20,7 +20,7 @@ from pruning.activations import Activations, InMemory, OnDisk
 from pruning.gradients import in_float32
 from pruning.recovery.descent import descend
 from pruning.recovery.parts import find_parts
-from pruning.recovery.settings import Settings
+from pruning.recovery.settings import Cost, Settings
 from pruning.recovery.streams import StreamWalk
 from pruning.recovery.weights import Trained, check_separate, holding
 from pruning.registry import register
@@ -44,6 +44,13 @@ class Reconstruct:
         self._job = job
         self._settings = settings
         self._dense: list[list[torch.Tensor]] = []
+
+    def cost(self, tokens: int) -> Cost:
+        """What it takes with a calibration text of so many tokens: the dense blocks and two streams are kept."""
+        model = self._job.model
+        kept = sum(self._job.stored_bytes(parameter) for parameter in self._job.anatomy.blocks.parameters())
+        streams = 2 * 4 * min(tokens, self._settings.text) * model.config.get_text_config().hidden_size
+        return Cost(self._settings.cost(tokens, PASSES), kept + streams)
 
     def begin(self) -> None:
         """Keeps the dense blocks' parameters, on the CPU."""

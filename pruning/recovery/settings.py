@@ -15,6 +15,14 @@ EPOCHS = 8  # at most: a short text is not learnt by heart
 
 
 @dataclass(frozen=True)
+class Cost:
+    """What a recovery takes: tokens in forward passes through all blocks, and bytes of memory besides the model's."""
+
+    tokens: float
+    bytes: int
+
+
+@dataclass(frozen=True)
 class Settings:
     """`tokens` are gone through (each part that is trained alone goes through as many), at the peak `rate`.
 
@@ -30,6 +38,11 @@ class Settings:
         """The steps that come to so many tokens, `EPOCHS` times the text at most; or so many seconds, if given."""
         size = sum(batch.ids.numel() for batch in batches) / len(batches)
         return Extent(max(1, min(round(self.tokens / size), EPOCHS * len(batches))), seconds)
+
+    def cost(self, tokens: int, passes: int) -> float:
+        """The forward passes, in tokens, that training comes to, and `passes` over all of a text of so many tokens."""
+        text = min(tokens, self.text)
+        return 3 * min(self.tokens, EPOCHS * text) + passes * text  # a backward pass takes about twice as long
 
     def batches(self, windows: Sequence[Batch]) -> list[Batch]:
         """The windows in batches of one step, unpadded, those of a batch equally long; at least one window each."""

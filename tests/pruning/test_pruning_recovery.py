@@ -10,6 +10,7 @@ from torch.nn.functional import log_softmax
 from models.errors import Cancelled, EspalierError, RequestError
 from pruning import PruningConfig, preview, prune
 from pruning.cli import main
+from pruning.forecast import forecast
 from pruning.pipeline import opened
 from pruning.recovery import descent
 from pruning.recovery.distill import Distill
@@ -293,11 +294,28 @@ def descent_batch(rows: int, length: int):
     return Batch(torch.ones(rows, length, dtype=torch.long), torch.ones(rows, length, dtype=torch.bool))
 
 
+def test_a_forecast_counts_the_recovery(livelier, tiny_tokenizer):
+    model = livelier("llama")
+
+    def expected(**settings):
+        settled = config(method="magnitude", **settings)
+        return forecast(model, settled, preview(model, tiny_tokenizer, settled, TEXTS))
+
+    plain, local, whole = (expected(recover=recover) for recover in ("none", "reconstruct", "distill"))
+    weights = sum(entry.weight.numel() for entry in find_anatomy(model).projections)
+    blocks = sum(parameter.numel() for parameter in model.model.layers.parameters())
+    assert plain.recovery_bytes == 0
+    assert local.recovery_bytes == 4 * blocks + 2 * 64 * 32 * 4 and whole.recovery_bytes == 16 * weights + 64 * 32 * 4
+    assert local.seconds > plain.seconds and local.memory_bytes == plain.memory_bytes + local.recovery_bytes
+    assert expected(recover="distill", recover_minutes=5).seconds == pytest.approx(300, abs=30)
+
+
 def test_the_command_records_what_was_recovered(tiny_folder, tmp_path, capsys):
     command = ["prune", str(tiny_folder("llama")), "--samples", "4", "--sequence-length", "32", "--device", "cpu"]
     command += ["--recover", "reconstruct+distill", "--recover-minutes", "0.02", "--method", "magnitude"]
-    assert main([*command, "--out", str(tmp_path / "out"), "--json"]) == 0
-    capsys.readouterr()
+    assert main([*command, "--out", str(tmp_path / "out")]) == 0
+    said = capsys.readouterr().out
+    assert "reconstruct: the relative errors of 6 parts came from" in said and "nats a token away from the" in said
     record = json.loads((tmp_path / "out" / "pruning.json").read_text())
     assert [done["name"] for done in record["recovery"]] == ["reconstruct", "distill"]
     assert len(record["recovery"][0]["parts"]) == 6 and record["recovery"][1]["steps"] >= 1

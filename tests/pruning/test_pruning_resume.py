@@ -26,6 +26,7 @@ SETTINGS = {
     "fisher and exchange": ["--method", "fisher", "--solver", "exchange", "--pattern", "unstructured:global"],
     "gradients for the shares alone": ["--method", "obs", "--solver", "exchange", "--allocation", "error-curves"],
     "magnitude": ["--method", "magnitude", "--sparsity", "0.3"],
+    "reconstructed and distilled": ["--recover", "reconstruct+distill"],
     "layers": ["--structure", "layers", "--sparsity", "0.34"],
 }
 # Ends its own process where it is told to: at the n-th call of a function, before or after that has run.
