@@ -4,7 +4,7 @@ from benchmarks.publishing.text import table
 from evals import registry, task
 from pruning.registry import entries
 
-KINDS = ("method", "solver", "allocation", "schedule", "pattern", "structure")
+KINDS = ("method", "solver", "allocation", "schedule", "pattern", "structure", "recover")
 
 
 def methods() -> str:

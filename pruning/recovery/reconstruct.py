@@ -31,13 +31,13 @@ if TYPE_CHECKING:
     from models.progress import Progress
     from pruning.job import Job
 
-SETTINGS = Settings(tokens=131_072, text=32_768, batch=512, rate=1e-3)
+SETTINGS = Settings(tokens=65_536, text=16_384, batch=512, rate=2e-3)
 PASSES = 3  # over all batches that every part takes besides its steps
 
 
 @register("recover", "reconstruct", needs=("streams",))
 class Reconstruct:
-    """Attention and feed-forward networks in turn learn to give what they gave in the dense model; minutes."""
+    """Attention and feed-forward networks learn, one by one, to lead to what they led to in the dense model; minutes."""
 
     def __init__(self, job: Job, settings: Settings = SETTINGS):
         check_separate(job)
