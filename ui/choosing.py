@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import gradio as gr
@@ -15,10 +16,11 @@ from ui.complaints import explain, warn
 from ui.desk import ONE_AT_A_TIME, PRIVATE, Desk, Task, Updates
 from ui.engine import LAYOUTS, NO_SOLVER, PLAIN, UNSTRUCTURED, Engine, Method, Settings, Twin, pattern_sparsity
 from ui.html import note, number, progress_bar, short_name
+from ui.live import build_live, wire_live
 from ui.panes import Buttons
 from ui.picker import labelled
 from ui.streaming import Pacer
-from ui.strip import frame, strip
+from ui.strip import frame, strip, strip_of
 from ui.texts import Words, label, words_of
 from ui.values import real, text
 from ui.visitors import Visit
@@ -64,6 +66,7 @@ def build_choices(desk: Desk) -> Choices:
         with gr.Column(scale=1, min_width=150, elem_classes="acts"):
             prune = gr.Button(label("prune"), variant="primary", elem_id="prune")
             cancel = gr.Button(label("cancel"), interactive=False, elem_id="cancel")
+            live = build_live()
     hint = gr.HTML(note(first.summary, "quiet"), elem_id="method-hint", apply_default_css=False)
     shown = gr.HTML(elem_id="strip", apply_default_css=False)
 
@@ -89,6 +92,10 @@ def build_choices(desk: Desk) -> Choices:
         [method.input, pattern.input, solver.input], adapt, [method, pattern, solver], shaped, queue=False,
         preprocess=False, **PRIVATE,
     )  # fmt: skip
+
+    wanted = partial(settings_of, methods)
+    moved = [sparsity.input, pattern.input, method.input, live.input]
+    wire_live(desk, live, moved, prune, [model, method, sparsity, pattern, solver, layout], shown, wanted)
 
     def run(words: Words, stop: threading.Event, now: Visit, name: str, *chosen: Any) -> Iterator[Updates | None]:
         settings = settings_of(methods, *chosen, words=words)
@@ -185,12 +192,6 @@ def follow_pruning(
         publish(engine.prune(model, settings, progress))
 
     yield from engine.worker.follow(work, stop)
-
-
-def strip_of(engine: Engine, visit: Visit, words: Words) -> str:
-    """The strip of what a visitor looks at; a twin that is gone from memory counts as none."""
-    twin = next((twin for twin in engine.twins() if twin.key == visit.twin), None)
-    return strip(twin, visit.model, engine, words)
 
 
 def first_visit(engine: Engine, now: Visit) -> Visit:

@@ -62,17 +62,17 @@ class Change:
     """What pruning changed, dense first: parameters, non-zero parameters, bytes in memory, perplexity, decode rate.
 
     `perplexity_ratio` is pruned over dense on the same windows, `speedup` how many times as fast it decodes, timed in
-    turns. `note` is the pruner's own sentence (English). `slow_path` tells why a packed twin is off the fast path, and
+    turns; all four are None where they were not measured, as of a live preview. `note` is the pruner's own sentence (English). `slow_path` tells why a packed twin is off the fast path, and
     `warnings` are what else the pruner and the packer found worth saying (English).
     """
 
     parameters: tuple[int, int]
     nonzero: tuple[int, int]
     bytes: tuple[int, int]
-    perplexity: tuple[Measurement, Measurement]
-    perplexity_ratio: Measurement
-    speed: tuple[Measurement, Measurement]
-    speedup: Measurement
+    perplexity: tuple[Measurement, Measurement] | None
+    perplexity_ratio: Measurement | None
+    speed: tuple[Measurement, Measurement] | None
+    speedup: Measurement | None
     saves_memory: bool
     saves_time: bool
     note: str
@@ -88,7 +88,8 @@ class Change:
 class Twin:
     """A pruned model beside its dense one. `key` names it: the same model and settings give the same key.
 
-    `settings` is None for a model that was pruned elsewhere and came with --pruned.
+    `settings` is None for a model that was pruned elsewhere and came with --pruned. `live`: a preview, whose masks come
+    from the dense model's statistics; the next one of its model takes its place in memory.
     """
 
     key: str
@@ -96,6 +97,7 @@ class Twin:
     settings: Settings | None
     loaded: "Loaded"
     change: Change
+    live: bool = False
 
 
 class Engine(Protocol):
@@ -128,6 +130,18 @@ class Engine(Protocol):
 
     def prune(self, model: str, settings: Settings, progress: Progress) -> Twin:
         """Makes the pruned twin. If it fails or `progress` raises Cancelled, all earlier twins are as they were."""
+        ...
+
+    def previewable(self, settings: Settings) -> bool:
+        """Whether `preview` can show these settings: cheap scores without a solver."""
+        ...
+
+    def preview(self, model: str, settings: Settings, progress: Progress) -> Twin:
+        """The live twin, within a second once the model's statistics are there; its perplexity is not measured yet."""
+        ...
+
+    def measured(self, twin: Twin) -> Twin:
+        """A live twin with its perplexity beside the dense model's."""
         ...
 
     def twin(self, key: str) -> Twin | None:

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from evals.measurement import Measurement
 from models import Loaded
 from models.progress import Progress, part, silent
 from models.stopping import interruptible, stop_asked
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from pruning import PruningReport
 
 
-WINDOWS = 12  # of the small text: enough for the paired ratio, and soon there
+WINDOWS, LONGEST = 12, 512  # of the small text, in tokens: enough for the paired ratio, and soon there
 SPEED = dict(prompt_tokens=16, new_tokens=16, repeats=5)  # of the short race; the fair race is for more
 
 
@@ -33,18 +34,12 @@ class Figures:
         """
         from evals.cost.memory import measure
         from evals.cost.speed import race
-        from evals.perplexity import compare, score, summarise
         from evals.texts import prose
         from pruning.packing.fast_path import slow_path
 
         shown = progress or silent
-        key = f"{dense.description.id} {dense.description.revision}"
-        before = self._scored.get(key)
+        perplexity, ratio = self.perplexity(dense, pruned, part(shown, 0.0, 0.8))
         with interruptible():
-            if before is None:
-                before = score(dense, prose(), most=WINDOWS, progress=part(shown, 0.0, 0.4))
-                self._scored.put(key, before)
-            after = score(pruned, prose(), most=WINDOWS, progress=part(shown, 0.4, 0.8))
             footprints = (measure(dense.model), measure(pruned.model))
         contenders = [(name, each.model, each.tokenizer) for name, each in (("dense", dense), ("pruned", pruned))]
         lanes = race(contenders, prose(), progress=part(shown, 0.8, 1.0), stop=stop_asked, **SPEED).lanes
@@ -56,8 +51,8 @@ class Figures:
             parameters=parameters,
             nonzero=nonzero,
             bytes=sizes,
-            perplexity=(summarise(before)[0], summarise(after)[0]),
-            perplexity_ratio=next(m for m in compare(before, after) if m.metric == "perplexity_ratio"),
+            perplexity=perplexity,
+            perplexity_ratio=ratio,
             speed=(lanes[0].decode_rate, lanes[1].decode_rate),
             speedup=lanes[1].speedups["decode_speedup"],
             saves_memory=report.saves_memory if report else sizes[1] < sizes[0],
@@ -66,6 +61,24 @@ class Figures:
             slow_path=without_options(slow_path(pruned.model)),
             warnings=tuple(map(without_options, warnings_of(report))) if report else (),
         )
+
+    def perplexity(
+        self, dense: Loaded, pruned: Loaded, progress: Progress | None = None
+    ) -> tuple[tuple[Measurement, Measurement], Measurement]:
+        """The perplexities of both on the same windows of the small text, and pruned over dense."""
+        from evals.perplexity import compare, score, summarise
+        from evals.texts import prose
+
+        key = f"{dense.description.id} {dense.description.revision}"
+        length = min(LONGEST, dense.description.context)
+        before = self._scored.get(key)
+        with interruptible():
+            if before is None:
+                before = score(dense, prose(), length=length, most=WINDOWS, progress=part(progress, 0.0, 0.5))
+                self._scored.put(key, before)
+            after = score(pruned, prose(), length=length, most=WINDOWS, progress=part(progress, 0.5, 1.0))
+        ratio = next(m for m in compare(before, after) if m.metric == "perplexity_ratio")
+        return (summarise(before)[0], summarise(after)[0]), ratio
 
 
 def warnings_of(report: "PruningReport") -> list[str]:

@@ -19,6 +19,7 @@ from ui.errand import CANCELLED, DONE, FAILED, Errand, Standing
 from ui.fetching import GRACE, Fetcher, announcement
 from ui.figures import Figures
 from ui.forms import Form, TextForm, form_of
+from ui.live_twins import LiveTwins
 from ui.methods import methods_of_registry
 from ui.shelf import Shelf
 from ui.worker import Job, Worker
@@ -52,6 +53,7 @@ class LocalEngine:
         self._dense: Shelf[Loaded] = Shelf(DENSE_PLACES)
         self._twins: Shelf[Twin] = Shelf(TWIN_PLACES)
         self._figures = Figures()
+        self._live = LiveTwins(self._figures, calibration_sizes)
         self._forms: dict[str, Form] = {}
         self._awaited, self._told = awaited, told
         self.fetcher = Fetcher(self._make_ready, self._fetched)
@@ -118,7 +120,6 @@ class LocalEngine:
         from pruning.packing.format import Format
         from pruning.packing.install import pack
         from pruning.packing.kernels import kernels
-        from pruning.windows import window_length
 
         config = PruningConfig(settings.method, settings.sparsity, settings.pattern, solver=settings.solver)
         dense = self.dense(model)
@@ -132,8 +133,7 @@ class LocalEngine:
         self._making_room(lambda: require(size, device, f"A second copy of {model}"))
         with interruptible():
             network = copy.deepcopy(dense.model)
-            windows = max(1, CALIBRATION_TOKENS // window_length(network, None))
-            config = replace(config, samples=windows)
+            config = replace(config, **calibration_sizes(dense))
             report = prune(network, dense.tokenizer, config, progress=part(progress, 0.0, 0.6))
             if (layout := LAYOUTS[settings.layout]) is not None:
                 aside(kernels)  # compiled the first time, by a compiler that heeds nobody
@@ -145,11 +145,24 @@ class LocalEngine:
         give_way()
         return self._place(Twin(key, model, settings, loaded, change))
 
+    def previewable(self, settings: Settings) -> bool:
+        """Whether `preview` can show these settings."""
+        return self._live.possible(settings)
+
+    def preview(self, model: str, settings: Settings, progress: Progress) -> Twin:
+        """The live twin of `settings`. RequestError if they cannot be previewed."""
+        dense = self.dense(model)
+        return self._making_room(lambda: self._live.make(model, dense, settings, progress))
+
+    def measured(self, twin: Twin) -> Twin:
+        """A live twin with its perplexity."""
+        return self._live.measured(twin)
+
     def twin(self, key: str) -> Twin | None:
         """The twin of that key; RequestError if it had to leave the memory."""
         if not key:
             return None
-        if (found := self._twins.get(key)) is None:
+        if (found := self._twins.get(key) or self._live.get(key)) is None:
             raise RequestError("That pruned model is no longer in memory: press Prune to make it again.")
         return found
 
@@ -158,8 +171,8 @@ class LocalEngine:
         return next((twin for twin in reversed(self._twins.values()) if twin.model == model), None)
 
     def twins(self) -> list[Twin]:
-        """All twins, oldest first."""
-        return self._twins.values()
+        """All twins, oldest first, the live ones before the others."""
+        return [*self._live.values(), *self._twins.values()]
 
     def _load(self, model: str) -> Loaded:
         with interruptible():
@@ -199,13 +212,21 @@ class LocalEngine:
         return twin
 
     def _making_room(self, attempt: Callable):
-        """Tries until it fits, letting first the oldest twins and then the oldest dense models go."""
+        """Tries until it fits, letting first live copies, then the oldest twins and then the oldest dense models go."""
         while True:
             try:
                 return attempt()
             except OutOfMemory:
-                if not (self._twins.drop_oldest() or self._dense.drop_oldest()):
+                if not (self._live.drop_oldest() or self._twins.drop_oldest() or self._dense.drop_oldest()):
                     raise
+
+
+def calibration_sizes(dense: Loaded) -> dict:
+    """How many windows of how many tokens twins are made with here, as settings of `PruningConfig`."""
+    from pruning.windows import window_length
+
+    length = window_length(dense.model, None)
+    return {"samples": max(1, CALIBRATION_TOKENS // length), "sequence_length": length}
 
 
 def _refuse_at_once(pruned: str) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import gradio as gr
 
 from ui.answer import build_answer
-from ui.choosing import build_choices, first_visit, strip_of
+from ui.choosing import build_choices, first_visit
 from ui.classify import build_classify
 from ui.desk import PRIVATE, Desk, Updates
 from ui.endpoints import add_endpoints
@@ -16,6 +16,7 @@ from ui.news import news_for
 from ui.notice import build_notice, wire_notice
 from ui.picker import labelled
 from ui.status import build_status
+from ui.strip import strip_of
 from ui.texts import Words, label, translations, words_of
 from ui.visitors import Runs, Visit
 

@@ -24,8 +24,9 @@ def strip(twin: Twin | None, model: str, engine: Engine, words: Words) -> str:
         + _measured_fact("perplexity", "perplexity_help", change.perplexity, change.perplexity_ratio, words)
         + _measured_fact("speed", "speed_help", change.speed, change.speedup, words)
     )
+    said = words("live_note") if twin.live else sentence(change, words)
     return frame(
-        f"<dl>{facts}</dl>{note(sentence(change, words))}"
+        f"<dl>{facts}</dl>{note(said)}"
         + (note(words("slow_path", reason=change.slow_path)) if change.slow_path else "")
         + "".join(map(note, warnings(change, words))),
         words,
@@ -38,6 +39,12 @@ def _without_twin(model: str, engine: Engine, words: Words) -> str:
     if coming is not None and coming.standing.open:
         return quiet(words("beside_coming", model=short_name(coming.name)))
     return f"<p><b>{escape(words('no_twin'))}</b></p>{quiet(words('no_twin_hint', model=short_name(model)))}"
+
+
+def strip_of(engine: Engine, visit: Visit, words: Words) -> str:
+    """The strip of what a visitor looks at; a twin that is gone from memory counts as none."""
+    twin = next((twin for twin in engine.twins() if twin.key == visit.twin), None)
+    return strip(twin, visit.model, engine, words)
 
 
 def frame(body: str, words: Words, caption: str = "") -> str:
@@ -57,7 +64,8 @@ def settings_line(twin: Twin, engine: Engine, words: Words) -> str:
     share = words("of_blocks", percent=percent) if whole_blocks else f"{percent}, {settings.pattern}"
     solver = "" if settings.solver == NO_SOLVER else f" + {settings.solver}"
     layout = "" if settings.layout == PLAIN else f", {words('layout_' + settings.layout.replace(' ', '_'))}"
-    return f"{settings.method}{solver}, {share}{layout}"
+    preview = f", {words('live_preview')}" if twin.live else ""
+    return f"{settings.method}{solver}, {share}{layout}{preview}"
 
 
 def captions(visit: Visit, engine: Engine, words: Words) -> dict[str, str]:
@@ -91,8 +99,10 @@ def _count_fact(name: str, values: tuple[int, int], form, words: Words) -> str:
 
 
 def _measured_fact(
-    name: str, help: str, pair: tuple[Measurement, Measurement], ratio: Measurement, words: Words
+    name: str, help: str, pair: tuple[Measurement, Measurement] | None, ratio: Measurement | None, words: Words
 ) -> str:
+    if pair is None or ratio is None:
+        return ""
     before, after = pair
     remark = words("times_dense", ratio=number(ratio.value), interval=_ends(ratio, words))
     if ratio.interval is not None and ratio.interval[0] <= 1 <= ratio.interval[1]:

@@ -69,6 +69,9 @@ def fake_engine(tiny_model, tiny_tokenizer, tiny_chat_tokenizer):
             self.made[key] = Twin(key, model, settings, loaded, change)
             return self.made[key]
 
+        def previewable(self, settings):
+            return False
+
         def twin(self, key):
             if key and key not in self.made:
                 raise RequestError("That pruned model is no longer in memory: press Prune to make it again.")

@@ -12,6 +12,12 @@ ENGLISH = {
     "pattern": "Pattern",
     "solver": "Solver",
     "layout": "Stored as",
+    "live_switch": "Live preview",
+    "live_preview": "live preview",
+    "live_note": "Live preview: masks from the dense model's statistics, no error propagation between blocks, nothing "
+    "packed. Press Prune to do it in full.",
+    "live_done": "Live preview ready: perplexity {before} before, {after} after.",
+    "working_live": "Taking the statistics of {model}, once: then every move prunes at once",
     "layout_plain": "plain",
     "layout_packed": "packed",
     "layout_packed_int8": "packed, int8",
