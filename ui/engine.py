@@ -62,8 +62,9 @@ class Change:
     """What pruning changed, dense first: parameters, non-zero parameters, bytes in memory, perplexity, decode rate.
 
     `perplexity_ratio` is pruned over dense on the same windows, `speedup` how many times as fast it decodes, timed in
-    turns; all four are None where they were not measured, as of a live preview. `note` is the pruner's own sentence (English). `slow_path` tells why a packed twin is off the fast path, and
-    `warnings` are what else the pruner and the packer found worth saying (English).
+    turns; all four are None where they were not measured, as of a live preview. `note` is the pruner's own sentence
+    (English). `slow_path` tells why a packed twin is off the fast path, and `warnings` are what else the pruner and the
+    packer found worth saying (English).
     """
 
     parameters: tuple[int, int]
