@@ -12,7 +12,7 @@ from pruning import registry
 from pruning.budget import Budget
 from pruning.calibration import find_source
 from pruning.patterns import parse
-from pruning.recovery import recoveries
+from pruning.recovering import recoveries
 
 if TYPE_CHECKING:
     from pruning.census import Census

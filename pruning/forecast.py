@@ -15,7 +15,7 @@ from pruning.config import PruningConfig
 from pruning.gradients import TOKENS_AT_ONCE
 from pruning.job import Job
 from pruning.plan import Plan
-from pruning.recovery import Recovery
+from pruning.recovering import Recovery
 from pruning.roles import find_anatomy
 from pruning.statistics import InputStatistics
 from pruning.structures.none import solve

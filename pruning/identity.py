@@ -13,7 +13,7 @@ from models.weights import tensor_headers
 from pruning import registry
 from pruning.calibration import find_source
 from pruning.config import PruningConfig
-from pruning.recovery import recoveries
+from pruning.recovering import recoveries
 from pruning.report import library_versions
 
 if TYPE_CHECKING:

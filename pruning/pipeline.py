@@ -18,7 +18,7 @@ from pruning.job import Job
 from pruning.matmul import exact_matmul
 from pruning.overlap import sketch
 from pruning.plan import Plan
-from pruning.recovery import Recovery
+from pruning.recovering import Recovery
 from pruning.registry import find
 from pruning.replaying import check_fit, check_masks, read_record
 from pruning.report import Report

@@ -16,10 +16,10 @@ from torch.nn.functional import kl_div
 from torch.utils.checkpoint import checkpoint
 
 from models.errors import RequestError
+from pruning.adaptation.descent import descend
+from pruning.adaptation.settings import Cost, Settings
+from pruning.adaptation.weights import Trained
 from pruning.blockwise import Batch
-from pruning.recovery.descent import descend
-from pruning.recovery.settings import Cost, Settings
-from pruning.recovery.weights import Trained
 from pruning.registry import register
 from training.attention import attention_for
 from training.loop import mixed_precision

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pruning.recovery.settings import Cost
+from pruning.adaptation.settings import Cost
 from pruning.registry import register
 
 if TYPE_CHECKING:

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING
 import torch
 
 from pruning.activations import Activations, InMemory, OnDisk
+from pruning.adaptation.descent import descend
+from pruning.adaptation.parts import find_parts
+from pruning.adaptation.settings import Cost, Settings
+from pruning.adaptation.streams import StreamWalk
+from pruning.adaptation.weights import Trained, check_separate, holding
 from pruning.gradients import in_float32
-from pruning.recovery.descent import descend
-from pruning.recovery.parts import find_parts
-from pruning.recovery.settings import Cost, Settings
-from pruning.recovery.streams import StreamWalk
-from pruning.recovery.weights import Trained, check_separate, holding
 from pruning.registry import register
 from training.attention import attention_for
 from training.loop import mixed_precision

@@ -9,16 +9,16 @@ from torch.nn.functional import log_softmax
 
 from models.errors import Cancelled, EspalierError, RequestError
 from pruning import PruningConfig, preview, prune
+from pruning.adaptation import descent
+from pruning.adaptation.parts import find_parts
+from pruning.adaptation.settings import Settings
+from pruning.adaptation.streams import StreamWalk
+from pruning.adaptation.weights import Trained
 from pruning.cli import main
 from pruning.forecast import forecast
 from pruning.pipeline import opened
-from pruning.recovery import descent
 from pruning.recovery.distill import Distill
-from pruning.recovery.parts import find_parts
 from pruning.recovery.reconstruct import Reconstruct, relative_error
-from pruning.recovery.settings import Settings
-from pruning.recovery.streams import StreamWalk
-from pruning.recovery.weights import Trained
 from pruning.roles import find_anatomy
 
 TEXTS = ["The gardener ties the young branches to the wall.", "A tree that is pruned well bears more fruit."] * 20

@@ -15,7 +15,7 @@ from models.errors import EspalierError
 from training.schedules import rate_factor
 
 if TYPE_CHECKING:
-    from pruning.recovery.weights import Trained
+    from pruning.adaptation.weights import Trained
 
 WARM_UP = 0.05  # of the steps
 BETAS = (0.9, 0.95)

@@ -8,8 +8,8 @@ from itertools import groupby
 
 import torch
 
+from pruning.adaptation.descent import Extent
 from pruning.blockwise import Batch
-from pruning.recovery.descent import Extent
 
 EPOCHS = 8  # at most: a short text is not learnt by heart
 
