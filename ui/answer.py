@@ -1,6 +1,8 @@
 """The Answer tab: a context and a question; both models' answers, and where in the context they stand."""
 
+import re
 from collections.abc import Iterator
+from difflib import SequenceMatcher
 from html import escape
 from threading import Event
 
@@ -43,6 +45,19 @@ def find_answer(answer: str, context: str) -> tuple[int, int] | None:
         wanted, folded = answer.strip().strip(".,;:"), context
     start = folded.find(wanted) if wanted else -1
     return (start, start + len(wanted)) if start >= 0 else None
+
+
+def find_piece(answer: str, context: str) -> tuple[int, int] | None:
+    """Where the longest piece of an answer of several words stands in its context; None if no two words of it do.
+
+    A model that answers in a sentence repeats of the context what it found there.
+    """
+    said, given = ([*re.finditer(r"\w+", text.casefold())] for text in (answer, context))
+    if len(context.casefold()) != len(context):
+        return None
+    words = [[word[0] for word in found] for found in (said, given)]
+    run = SequenceMatcher(None, *words, autojunk=False).find_longest_match()
+    return (given[run.b].start(), given[run.b + run.size - 1].end()) if run.size > 1 else None
 
 
 def build_answer(desk: Desk) -> None:
@@ -130,7 +145,7 @@ def _answered(picture: Picture, context: str, words: Words) -> str:
     body = f'<p class="answer" dir="auto">{escape(said)}</p>'
     if not picture.finished:
         return body
-    if (found := find_answer(said, context)) is None:
+    if (found := find_answer(said, context) or find_piece(said, context)) is None:
         return body + quiet(words("answer_not_found"))
     start, end = found
     marked = f"{escape(context[:start])}<mark>{escape(context[start:end])}</mark>{escape(context[end:])}"

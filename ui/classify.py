@@ -85,11 +85,14 @@ def build_classify(desk: Desk) -> None:
         )  # fmt: skip
         with gr.Column(min_width=200):
             labels = gr.Textbox(begun[1], label=label("labels"), elem_id="labels")
-            calibrated = gr.Checkbox(label=label("calibrated"), info=label("calibrated_info"), elem_id="calibrated")
+            calibrated = gr.Checkbox(
+                chats, label=label("calibrated"), info=label("calibrated_info"), elem_id="calibrated"
+            )
     examples = ExampleLists(NAME, [text, labels], CHAT_REVIEWS, REVIEWS, chats)
     buttons = build_buttons(NAME, "classify")
     panes = build_panes(NAME)
     below = gr.HTML(elem_id="agreement", apply_default_css=False)
+    chatted = gr.State(chats)
 
     def check(words: Words, now: Visit, review: str, names: str, *_: object) -> None:
         require_text(review, "need_text", words)
@@ -116,9 +119,11 @@ def build_classify(desk: Desk) -> None:
     def failed(words: Words, complaint: str, *_: object) -> Updates:
         return panes.fail(complaint, words)
 
-    def empty(words: Words, now: Visit, review: str, names: str) -> Updates:
+    def empty(words: Words, now: Visit, review: str, names: str, before: bool) -> Updates:
         form = engine.form(now.model)
         said = {below: "", asked: asked_line(now.model, form, words)}
+        if form.chats != before:  # to a chat model the prior of a word matters more than to one that learnt the labels
+            said |= {calibrated: form.chats, chatted: form.chats}
         return panes.empty(now, words, words("bars_empty")) | said | examples.fit(form.chats, review, names)
 
     outputs = [*panes.components, below]
@@ -126,7 +131,8 @@ def build_classify(desk: Desk) -> None:
         buttons.run, buttons, Task(NAME, classify, failed, check), [desk.visit, text, labels, calibrated], outputs
     )
     desk.wire_stop(buttons, NAME)
-    desk.wire_refresh(empty, [*outputs, asked, text, labels, *examples.components], [text, labels])
+    changed = [asked, text, labels, calibrated, chatted, *examples.components]
+    desk.wire_refresh(empty, [*outputs, *changed], [text, labels, chatted])
 
 
 def contents(verdicts: Sequence[Verdict], about: dict[str, str], words: Words) -> dict[str, str]:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from models import Loaded
 
 CHAT, INSTRUCTION, PLAIN = "chat", "instruction", "plain"
+LABEL_LEAD = "This text is "  # how the assistant's turn begins before a label
 
 
 class Asked(NamedTuple):
@@ -66,8 +67,8 @@ class ChatForm:
 
     def choices(self, text: str, labels: Sequence[str]) -> Choices:
         """A text to be labelled in the user's turn; the label is the assistant's."""
-        messages = [{"role": "user", "content": label_message(text, labels)}]
-        return Choices(self.template.opening(messages), list(labels), is_whole=True)
+        messages = [{"role": "user", "content": label_message(text)}]
+        return Choices(self.template.opening(messages) + LABEL_LEAD, list(labels), is_whole=True)
 
     def conversation(self, messages: Messages) -> Asked:
         """A conversation up to where the assistant is to speak. RequestError where the template refuses it."""
@@ -91,11 +92,14 @@ def form_of(loaded: "Loaded") -> Form:
     return TextForm(known) if template is None else ChatForm(template)
 
 
-def label_message(text: str, labels: Sequence[str]) -> str:
-    """How a chat model is asked for a label; see the README for what was tried."""
-    return f"Classify this text: {text.strip()}"
+def label_message(text: str) -> str:
+    """How a chat model is asked for a label.
+
+    The labels are not listed: on the SmolLM2 of 135M, prompts that did were hardly better than chance.
+    """
+    return f"{text.strip()}\n\nWhat is this text?"
 
 
 def question_message(context: str, question: str) -> str:
     """How a chat model is asked for an answer that stands in the context."""
-    return f"{context.strip()}\n\n{question.strip()}"
+    return f"{context.strip()}\n\n{question.strip()} Answer in a few words."

@@ -9,7 +9,7 @@ from ui.values import real, whole
 NEW_TOKENS = 96
 REPETITION_PENALTY = 1.3  # a small model that writes greedily soon repeats itself
 CHAT_TOKENS = 128
-CHAT_PENALTY = 1.1  # it also bears on the words of the question, which an answer must use
+CHAT_PENALTY = 1.0  # a penalty bears on what ends a turn too, which stands in every turn before: answers run on
 
 
 def build_sampling(chats: bool = False) -> list[gr.Slider | gr.Number]:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from evals.asking.encoding import Pair
     from models import Loaded
 
-NEUTRAL = "N/A"  # a text without content: what a model says of it, it says of any
+NEUTRAL = "..."  # a text without content: what a model says of it, it says of any
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from models.description import describe
 from models.errors import RequestError
 from training.formats import STOP, classification_prompt, question_prompt
 from ui.asked import asked_line
-from ui.forms import form_of, label_message
+from ui.forms import LABEL_LEAD, form_of, label_message
 from ui.scoring import NEUTRAL, score_labels
 from ui.texts import Words
 
@@ -39,9 +39,10 @@ def log_likelihood(loaded, context: list[int], label: str) -> float:
 
 
 def turn(loaded, text: str) -> list[int]:
-    """The ids of the user's turn and the head of the assistant's, by transformers alone."""
-    message = [{"role": "user", "content": label_message(text, LABELS)}]
-    return loaded.tokenizer.apply_chat_template(message, add_generation_prompt=True, tokenize=True, return_dict=False)
+    """The ids of the user's turn and of the assistant's up to a label, by transformers alone."""
+    message = [{"role": "user", "content": label_message(text)}]
+    asked = loaded.tokenizer.apply_chat_template(message, add_generation_prompt=True, tokenize=False)
+    return loaded.tokenizer(asked + LABEL_LEAD.strip(), add_special_tokens=False)["input_ids"]
 
 
 def test_the_form_is_found_from_the_tokenizer_or_the_catalogue(loaded_as):
@@ -77,7 +78,7 @@ def test_forms_of_text_ask_as_the_embedded_model_was_trained(loaded_as):
 def test_labels_are_scored_in_the_assistant_s_turn(loaded_as):
     loaded = loaded_as(chat=True)
     scores = score_labels(loaded, form_of(loaded), "A good tree.", LABELS, calibrated=False)
-    wanted = {label: log_likelihood(loaded, turn(loaded, "A good tree."), label) for label in LABELS}
+    wanted = {label: log_likelihood(loaded, turn(loaded, "A good tree."), f" {label}") for label in LABELS}
     assert scores.log_likelihoods == pytest.approx(wanted, abs=1e-4) and scores.neutral == {}
     total = sum(map(exp, wanted.values()))
     assert scores.probabilities == pytest.approx({label: exp(value) / total for label, value in wanted.items()}, abs=1e-4)
@@ -89,9 +90,8 @@ def test_calibrated_scores_are_the_mutual_information_of_label_and_text(loaded_a
     scores = score_labels(loaded, form_of(loaded), "A good tree.", LABELS, calibrated=True)
 
     def value(text, label):
-        if chat:
-            return log_likelihood(loaded, turn(loaded, text), label)
-        return log_likelihood(loaded, loaded.tokenizer(classification_prompt(text))["input_ids"], f" {label}")
+        prompt = turn(loaded, text) if chat else loaded.tokenizer(classification_prompt(text))["input_ids"]
+        return log_likelihood(loaded, prompt, f" {label}")
 
     information = {label: value("A good tree.", label) - value(NEUTRAL, label) for label in LABELS}
     total = sum(map(exp, information.values()))
@@ -110,8 +110,8 @@ def test_a_text_that_is_too_long_is_cut_behind_the_head_of_the_turn(loaded_as):
     scores = score_labels(loaded, form_of(loaded), text, LABELS, calibrated=False)
     whole, other = turn(loaded, text), turn(loaded, NEUTRAL)
     head = next(at for at, (one, two) in enumerate(zip(whole, other)) if one != two)
-    longest = max(len(loaded.tokenizer(label, add_special_tokens=False)["input_ids"]) for label in LABELS)
+    longest = max(len(loaded.tokenizer(f" {label}", add_special_tokens=False)["input_ids"]) for label in LABELS)
     room = 128 - longest + 1
     cut = whole[:head] + whole[len(whole) - (room - head) :]
     assert scores.dropped == len(whole) - room > 0 and head > 5
-    assert scores.log_likelihoods["good"] == pytest.approx(log_likelihood(loaded, cut, "good"), abs=1e-4)
+    assert scores.log_likelihoods["good"] == pytest.approx(log_likelihood(loaded, cut, " good"), abs=1e-4)

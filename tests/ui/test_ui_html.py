@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ui.answer import contents as answer_contents
-from ui.answer import find_answer
+from ui.answer import find_answer, find_piece
 from ui.classify import Verdict, agreement, split_labels
 from ui.classify import contents as classify_contents
 from ui.continuation import contents as generate_contents
@@ -102,6 +102,20 @@ def test_where_two_texts_part_is_said_in_a_sentence():
 )
 def test_an_answer_is_found_where_it_stands(answer, context, found):
     span = find_answer(answer, context)
+    assert (context[slice(*span)] if span else None) == found
+
+
+@pytest.mark.parametrize(
+    ("answer", "context", "found"),
+    [
+        ("The tower was built in 1862.", "The lighthouse was built in 1862 by Reed.", "was built in 1862"),
+        ("It gives 40 km², or so", "It has 40 km², they say", "40 km²"),
+        ("built long ago", "it was built in 1862", None),
+        ("nothing at all", "", None),
+    ],
+)
+def test_of_a_sentence_the_piece_that_stands_in_the_context_is_found(answer, context, found):
+    span = find_piece(answer, context)
     assert (context[slice(*span)] if span else None) == found
 
 
