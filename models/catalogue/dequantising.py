@@ -1,5 +1,6 @@
 """The dequantised copy of a GGUF file in the user's cache: made once, whole or not there."""
 
+import math
 import os
 import shutil
 import sys
@@ -67,7 +68,7 @@ def _convert(file: Path, folder: Path, source: str, parameters: int, progress: P
 
     def looking() -> None:
         gone = (time.monotonic() - began) / expected
-        progress(min(gone, 0.95), f"Dequantising {file.name}")
+        progress(1 - math.exp(-gone), f"Dequantising {file.name}")  # on a busy machine it slows down, but never stands
 
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     environment = os.environ | {"PYTHONPATH": path, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error"}
