@@ -95,7 +95,7 @@ def form_of(loaded: "Loaded") -> Form:
 def label_message(text: str) -> str:
     """How a chat model is asked for a label.
 
-    The labels are not listed: on the SmolLM2 of 135M, prompts that did were hardly better than chance.
+    The labels are not listed: where they were, the SmolLM2 of 135M told topics no better than chance.
     """
     return f"{text.strip()}\n\nWhat is this text?"
 
