@@ -34,7 +34,7 @@ from training.sources import open_text
 OUT = Path(__file__).parent / "results" / "calibration_mix" / "results.json"
 METHODS = {"wanda": {"method": "wanda"}, "sparsegpt": {"method": "obs", "solver": "sparsegpt"}}
 CALIBRATIONS = ("embedded", "embedded:prose", "C4")
-CONVERSATIONS, LONGEST_CONVERSATION = 100, 512  # tokens
+CONVERSATIONS, LONGEST_CONVERSATION = 60, 512  # tokens
 Piece = tuple[list[int], int]  # token ids, and how many of the first are not measured
 
 
@@ -79,7 +79,7 @@ def measured_texts(source: Path, tokenizer, options: argparse.Namespace) -> dict
     return {
         "WikiText-2": running(tokenizer, wikitext, windows, length),
         "C4": running(tokenizer, "\n\n".join(c4(source, True)), windows // 2, length),
-        "code": running(tokenizer, code, windows // 2, length),
+        "code": running(tokenizer, code, windows // 3, length),
         "chat": conversations(source, tokenizer),
     }
 
@@ -125,7 +125,7 @@ def main() -> None:
     parser.add_argument("--seeds", default="0")
     parser.add_argument("--windows", type=int, default=32, help="of calibration")
     parser.add_argument("--length", type=int, default=1024, help="tokens of such a window")
-    parser.add_argument("--measured-windows", type=int, default=10, help="of WikiText-2; half as many of C4 and code")
+    parser.add_argument("--measured-windows", type=int, default=10, help="of WikiText-2; half as many of C4, a third of code")
     parser.add_argument("--measured-length", type=int, default=2048, help="tokens of such a window")
     parser.add_argument("--out", type=Path, default=OUT)
     options = parser.parse_args()
