@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import TYPE_CHECKING
 
 import torch
 
 from pruning.adaptation.descent import Extent
 from pruning.blockwise import Batch
+
+if TYPE_CHECKING:
+    from pruning.windows import Windows
 
 EPOCHS = 8  # at most: a short text is not learnt by heart
 
@@ -44,11 +48,15 @@ class Settings:
         text = min(tokens, self.text)
         return 3 * min(self.tokens, EPOCHS * text) + passes * text  # a backward pass takes about twice as long
 
-    def batches(self, windows: Sequence[Batch]) -> list[Batch]:
-        """The windows in batches of one step, unpadded, those of a batch equally long; at least one window each."""
-        rows = [ids[mask] for batch in windows for ids, mask in zip(batch.ids, batch.mask, strict=True)]
+    def batches(self, windows: Windows) -> list[Batch]:
+        """The windows in batches of one step, unpadded, each of texts equally long; longer ones are cut in pieces.
+
+        What a window begins with stands before every piece of it.
+        """
+        rows = [ids[mask] for batch in windows.batches for ids, mask in zip(batch.ids, batch.mask, strict=True)]
+        pieces = [piece for row in rows for piece in self._cut(row, len(windows.begin_with))]
         batches, room = [], self.text
-        for length, group in groupby(rows, key=len):
+        for length, group in groupby(pieces, key=len):
             equals = list(group)[: max(0, -(-room // length))]
             room -= length * len(equals)
             size = max(1, self.batch // length)
@@ -56,3 +64,8 @@ class Settings:
                 ids = torch.stack(equals[start : start + size])
                 batches.append(Batch(ids, torch.ones_like(ids, dtype=torch.bool)))
         return batches
+
+    def _cut(self, row: torch.Tensor, opening: int) -> list[torch.Tensor]:
+        """The pieces of a window [T] of at most one batch; what is left at its end if it is no less than half of one."""
+        first, *others = row[opening:].split(max(1, self.batch - opening))
+        return [torch.cat([row[:opening], piece]) for piece in (first, *others) if len(piece) >= len(first) / 2]

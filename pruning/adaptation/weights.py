@@ -88,6 +88,18 @@ def check_separate(job: Job) -> None:
 
 
 @contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Within it no module drops anything out; afterwards each is in the mode that it was in."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+@contextmanager
 def holding(parameters: Iterable[nn.Parameter], values: Iterable[torch.Tensor]) -> Iterator[None]:
     """Has the parameters hold these values, of any dtype, and afterwards their own again."""
     own = [(parameter, parameter.data) for parameter in parameters]

@@ -18,7 +18,7 @@ from torch.utils.checkpoint import checkpoint
 from models.errors import RequestError
 from pruning.adaptation.descent import descend
 from pruning.adaptation.settings import Cost, Settings
-from pruning.adaptation.weights import Trained
+from pruning.adaptation.weights import Trained, evaluating
 from pruning.blockwise import Batch
 from pruning.registry import register
 from training.attention import attention_for
@@ -43,7 +43,7 @@ class Distill:
                 f"{type(job.model).__name__} has no head that can be found, from which --recover distill could learn: "
                 "use --recover reconstruct, or omit --recover."
             )
-        if job.device not in (None, next(job.model.parameters()).device):
+        if job.device is not None and job.device.type != next(job.model.parameters()).device.type:
             raise RequestError("--recover distill trains the whole model at once: omit --offload, or --recover.")
         self._job = job
         self._settings = settings
@@ -62,12 +62,12 @@ class Distill:
     def begin(self) -> None:
         """Runs the dense model over the text."""
         model, head = self._job.model, self._job.model.get_output_embeddings()
-        self._batches = self._settings.batches(self._job.windows.batches)
+        self._batches = self._settings.batches(self._job.windows)
         hook = head.register_forward_pre_hook(lambda _, given: self._taught.append(given[0].to("cpu")))
-        model.eval()
         try:
-            for batch in self._batches:
-                model(**batch.inputs(next(model.parameters()).device), use_cache=False)
+            with evaluating(model):
+                for batch in self._batches:
+                    model(**batch.inputs(next(model.parameters()).device), use_cache=False)
         finally:
             hook.remove()
 
@@ -86,10 +86,9 @@ class Distill:
             away = f", {mean(losses[-8:]):.3f} nats from the dense model" if losses else ""
             progress(fraction, f"Distilling{away}")
 
-        model.eval()
         head = model.get_output_embeddings()
         extent = self._settings.extent(self._batches, seconds)
-        with attention_for(model), trained.held():
+        with evaluating(model), attention_for(model), trained.held():
             hook = head.register_forward_pre_hook(self._beside)
             try:
                 steps = descend(trained, loss, len(self._batches), extent, self._settings.rate, tick, WHAT)

@@ -60,7 +60,7 @@ class Reconstruct:
     def run(self, progress: Progress, seconds: float | None) -> dict:
         """Adapts every part of every block in turn. EspalierError if a loss or a weight is not finite."""
         job, blocks = self._job, self._job.anatomy.blocks
-        batches = self._settings.batches(job.windows.batches)
+        batches = self._settings.batches(job.windows)
         inside = {id(parameter) for parameter in blocks.parameters()}
         around = [parameter for parameter in job.model.parameters() if id(parameter) not in inside]
         end = None if seconds is None else time.monotonic() + seconds

@@ -9,6 +9,7 @@ from torch.nn.functional import log_softmax
 
 from models.errors import Cancelled, EspalierError, RequestError
 from pruning import PruningConfig, preview, prune
+from pruning.blockwise import Batch
 from pruning.adaptation import descent
 from pruning.adaptation.parts import find_parts
 from pruning.adaptation.settings import Settings
@@ -20,6 +21,7 @@ from pruning.pipeline import opened
 from pruning.recovery.distill import Distill
 from pruning.recovery.reconstruct import Reconstruct, relative_error
 from pruning.roles import find_anatomy
+from pruning.windows import Windows
 
 TEXTS = ["The gardener ties the young branches to the wall.", "A tree that is pruned well bears more fruit."] * 20
 SPLIT = ["llama", "qwen3", "gemma2", "gpt2", "opt", "gpt_oss"]
@@ -204,7 +206,7 @@ def test_the_divergence_is_that_of_two_forward_passes(livelier, job, family, mon
 
 @pytest.mark.parametrize("recover, word", [("reconstruct", "Reconstructing mlp"), ("distill", "Distilling,")])
 def test_cancelling_leaves_the_model_as_it_was(livelier, tiny_tokenizer, recover, word):
-    model = livelier("gpt2")
+    model = livelier("gpt2").train()
     before, flags = snapshot(model), [parameter.requires_grad for parameter in model.parameters()]
 
     def stop(fraction, message):
@@ -215,7 +217,7 @@ def test_cancelling_leaves_the_model_as_it_was(livelier, tiny_tokenizer, recover
         prune(model, tiny_tokenizer, config(recover=recover), TEXTS, stop)
     assert same(model, before) and flags == [parameter.requires_grad for parameter in model.parameters()]
     assert all(parameter.grad is None for parameter in model.parameters())
-    assert all("forward" not in module.__dict__ for module in model.modules())
+    assert all("forward" not in module.__dict__ and module.training for module in model.modules())
 
 
 @pytest.mark.parametrize("recover", ["reconstruct", "distill"])
@@ -277,21 +279,34 @@ def test_settings_that_cannot_be_followed_are_refused(settings, said):
         PruningConfig(**settings)
 
 
-def test_so_many_minutes_are_kept_to_and_so_many_tokens_else():
+def test_so_many_steps_are_made_or_so_many_seconds():
     assert len(list(descent.Extent(5).fractions())) == 5
     assert list(descent.Extent(5, seconds=0.0).fractions()) == [0.0]
-    windows = [descent_batch(3, 16), descent_batch(1, 10)]
+
+
+def windows(*shapes: tuple[int, int], begin_with: tuple[int, ...] = ()) -> Windows:
+    """Windows of numbers that count up, in batches of these shapes."""
+    opening = torch.tensor(begin_with, dtype=torch.long)
+    batches = []
+    for rows, length in shapes:
+        ids = torch.stack([torch.cat([opening, torch.arange(length - len(opening)) + 100 * row]) for row in range(rows)])
+        batches.append(Batch(ids, torch.ones_like(ids, dtype=torch.bool)))
+    return Windows(tuple(batches), "numbers", 1, 1, 1, 1, 0, begin_with)
+
+
+def test_the_text_is_cut_and_counted():
     settings = Settings(tokens=1000, text=40, batch=32, rate=1.0)
-    batches = settings.batches(windows)
-    assert [tuple(batch.ids.shape) for batch in batches] == [(2, 16), (1, 16)]
+    batches = settings.batches(windows((3, 16), (1, 10)))
+    assert [tuple(batch.ids.shape) for batch in batches] == [(2, 16), (1, 16)]  # 40 tokens are there in three windows
     assert settings.extent(batches, None).steps == 16  # eight times the text, which is short
     assert Settings(tokens=240, text=40, batch=32, rate=1.0).extent(batches, None).steps == 10
 
 
-def descent_batch(rows: int, length: int):
-    from pruning.blockwise import Batch
-
-    return Batch(torch.ones(rows, length, dtype=torch.long), torch.ones(rows, length, dtype=torch.bool))
+def test_long_windows_are_cut_and_begin_alike():
+    batches = Settings(tokens=1000, text=1000, batch=8, rate=1.0).batches(windows((2, 20), begin_with=(7,)))
+    bodies = [list(range(0, 7)), list(range(7, 14)), list(range(14, 19))]
+    expected = [[7, *(100 * row + body for body in piece)] for row in range(2) for piece in bodies]
+    assert [row for batch in batches for row in batch.ids.tolist()] == expected
 
 
 def test_a_forecast_counts_the_recovery(livelier, tiny_tokenizer):
