@@ -94,7 +94,10 @@ class BlockWalk:
     def run(
         self, index: int, before: Before | None = None, observe: Observer | None = None, tick: Tick | None = None
     ) -> None:
-        """Runs block `index` on every batch: `before` is called ahead of each, `observe` with what the block gave."""
+        """Runs block `index` on every batch: `before` is called ahead of each, `observe` with what the block gave.
+
+        A hook that has seen what it wants may raise SeenEnough, unless what the block gives is observed.
+        """
         for _ in self._passes(index, before, observe, tick):
             pass
 
@@ -128,13 +131,20 @@ class BlockWalk:
                 observe(given, output, batch.mask.to(self._device))
             yield output
 
-    def _pass(self, index: int, batch: Batch, handed_on: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
-        """What block `index` is given and gives, if the block before it hands on that [B, T, hidden]."""
+    def _pass(
+        self, index: int, batch: Batch, handed_on: torch.Tensor | None
+    ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+        """What block `index` is given and gives, if the block before it hands on that [B, T, hidden].
+
+        None and None where a hook had seen enough.
+        """
         self._index, self._handed_on = index, handed_on
         try:
             self._model(**batch.inputs(self._device), use_cache=False)
         except _Reached as reached:
             return reached.given, reached.output
+        except SeenEnough:
+            return None, None
         raise EspalierError(
             f"{type(self._model).__name__} did not run its block {index}: a model that skips blocks cannot be walked."
         )
@@ -160,6 +170,10 @@ class BlockWalk:
     def _in_form(self, index: int, hidden: torch.Tensor) -> Any:
         length = self._tuple_lengths.get(index)
         return hidden if length is None else (hidden, *[None] * (length - 1))
+
+
+class SeenEnough(Exception):
+    """Ends a pass that nobody needs the rest of."""
 
 
 class _Reached(Exception):

@@ -11,7 +11,7 @@ from typing import Protocol
 import torch
 
 from models.errors import EspalierError
-from pruning.blockwise import Batch
+from pruning.blockwise import Batch, SeenEnough
 from pruning.experts import watch_experts
 from pruning.matmul import coarse_matmul
 from pruning.roles import Projection
@@ -123,11 +123,15 @@ INPUT_STATISTICS: dict[str, type[Accumulator]] = {
 class InputStatistics:
     """Collects the named statistics of the inputs of some projections while they run, as a context manager.
 
-    Call `begin(batch)` before every forward pass: it tells which tokens are padding.
+    Call `begin(batch)` before every forward pass: it tells which tokens are padding. With `ending` a pass is ended by
+    SeenEnough once all inputs were seen, so that what comes after the last of them is not computed for nothing; the
+    first pass is whole, as are those with experts.
     """
 
-    def __init__(self, projections: Sequence[Projection], needs: Iterable[str]):
+    def __init__(self, projections: Sequence[Projection], needs: Iterable[str], ending: bool = False):
         self._projections = projections
+        self._ending = ending and all(projection.expert is None for projection in projections)
+        self._begun = 0
         self._needs = tuple(needs)
         self._open = ExitStack()
         self._leaders: dict[str, str] = {}  # a projection, and the one whose accumulators hold its input
@@ -150,6 +154,9 @@ class InputStatistics:
 
     def begin(self, batch: Batch) -> None:
         """Announces the next forward pass."""
+        if self._begun == 1:  # a module that ran twice in the first pass may again
+            self._ending &= len(self._seen) == len(self._accumulators)
+        self._begun += 1
         self._seen.clear()
         self._mask = None if bool(batch.mask.all()) else batch.mask.reshape(-1)
 
@@ -206,6 +213,8 @@ class InputStatistics:
                 self._seen.append((inputs, leader))
                 tokens = inputs.detach().reshape(-1, inputs.shape[-1])
                 self._take(leader, tokens if self._mask is None else tokens[self._mask.to(tokens.device)])
+            if self._ending and self._begun > 1 and len(self._seen) == len(self._accumulators):
+                raise SeenEnough
 
         return observe
 

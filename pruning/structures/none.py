@@ -97,7 +97,7 @@ class SingleWeights:
         projections = job.anatomy.of_block(index)
         if job.checkpoint and (done := job.checkpoint.restore(index, projections)) is not None:
             return done
-        statistics = InputStatistics(projections, job.needs)
+        statistics = InputStatistics(projections, job.needs, ending=True)
         if walk:
             with statistics:
                 walk.run(index, before=statistics.begin, tick=lambda done: tick(done / 2))

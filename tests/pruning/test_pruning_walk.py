@@ -227,3 +227,31 @@ def test_a_model_in_main_memory_is_walked_on_the_gpu(tiny_model):
     assert {tensor.device.type for tensor in model.state_dict().values()} == {"cpu"}
     for found, state in zip(walk.outputs, expected, strict=True):
         assert torch.allclose(found, state, atol=1e-4)
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "phi", "gptj", "opt", "bloom", "mixtral"])
+def test_a_pass_that_ends_when_all_inputs_were_seen_gives_the_same_statistics(tiny_model, family, monkeypatch):
+    from pruning import blockwise
+
+    model = tiny_model(family)
+    anatomy = find_anatomy(model)
+    generator = torch.Generator().manual_seed(0)
+    ids = [torch.randint(0, 300, (2, 9), generator=generator) for _ in range(3)]
+    batches = [Batch(one, torch.ones_like(one, dtype=torch.bool)) for one in ids]
+    ended = []
+    own = blockwise.SeenEnough.__init__
+    monkeypatch.setattr(blockwise.SeenEnough, "__init__", lambda self: (ended.append(1), own(self))[1])
+    found = []
+    for ending in (False, True):
+        with BlockWalk(model, anatomy.blocks, batches) as walk:
+            walk.advance(0)
+            statistics = InputStatistics(anatomy.of_block(1), ("gram",), ending)
+            with statistics:
+                walk.run(1, before=statistics.begin)
+            walk.advance(1)
+            found.append(({p.name: statistics.of(p)["gram"] for p in anatomy.of_block(1)}, list(walk.outputs)))
+    assert len(ended) == (0 if family == "mixtral" else len(batches) - 1)
+    for name, gram in found[0][0].items():
+        assert torch.equal(gram, found[1][0][name])
+    for whole, after in zip(found[0][1], found[1][1], strict=True):
+        assert torch.equal(whole, after)
