@@ -33,7 +33,7 @@ BLOCKS = {
         embedded.embedded_samples, embedded.embedded_shape, harness.harness_parity, harness.harness_tasks, harness.interval_coverage,
         harness.perplexity_speed,
         packed.packed_decode, packed.packed_layouts, packed.packed_loading, packed.packed_prefill, packed.packed_products,
-        page.startup, page.streaming, pruned.one_shot, pruned.pruning_cost, pruned.resume_kills, pruned.solvers,
+        page.startup, page.streaming, pruned.one_shot, pruned.pruning_cost, pruned.pruning_waits, pruned.resume_kills, pruned.solvers,
         real.real_dense, real.real_model, real.real_packed, real.real_tasks, registered.methods, registered.metrics, registered.tasks, trained.classification_folds, trained.data_building,
         trained.distillation, trained.trainer, trained.training_speed,
     )

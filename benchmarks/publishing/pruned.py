@@ -84,6 +84,30 @@ def pruning_cost() -> str:
     return f"{table(['measure', 'value (95 % interval)'], rows)}\n\n{where(document)}"
 
 
+def pruning_waits() -> str:
+    """What a visitor waits for on a real model, and how fast the slider prunes."""
+    document = stored.document("pruning_waits")
+    results = dict(document["results"])
+    slider, dense = results.pop("slider"), results.pop("dense")
+    rows = []
+    for name, entry in results.items():
+        parts = [f"{part} {seconds:.1f}" for part, seconds in entry["parts"].items() if seconds >= 0.05]
+        rows.append(
+            [name, f"{entry['seconds']:.1f} s", f"{entry['forward_passes']:.1f}", f"{entry['perplexity_small_text']:.1f}",
+             ", ".join(parts)]
+        )  # fmt: skip
+    headers = ["method", "time", "in forward passes", "perplexity, small text", "where the time goes, s"]
+    moves = [[name, f"{entry['seconds']:.2f} s"] for name, entry in slider.items() if ", " in name]
+    protocol = document["protocol"]
+    said = (
+        f"{protocol['model']} at {format_percent(protocol['sparsity'], 0)} (dense: "
+        f"{dense['perplexity_small_text']:.1f}). A move of the slider, median of five, once the statistics are there "
+        f"(taken in {slider['statistics_first']['seconds']:.1f} s, read from disk with their fingerprint in "
+        f"{slider['statistics_from_disk']['seconds']:.1f} s, {format_bytes(slider['statistics_bytes'])}):"
+    )
+    return f"{table(headers, rows)}\n\n{said}\n\n{table(['move to', 'time'], moves)}\n\n{where(document)}"
+
+
 def resume_kills() -> str:
     """How killed runs ended."""
     document = stored.document("resume_kills")
