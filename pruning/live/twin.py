@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,7 +15,7 @@ from models.stopping import give_way
 from pruning.config import PruningConfig
 from pruning.live.input_norms import STATISTIC, InputNorms
 from pruning.registry import find
-from pruning.roles import find_anatomy
+from pruning.roles import Projection, find_anatomy
 from pruning.target import Target
 
 if TYPE_CHECKING:
@@ -66,25 +68,45 @@ class LiveTwin:
             if source.name != own.name:
                 raise AssertionError("a copy has the projections of what it was copied from, in their order")
 
-    @torch.no_grad()
     def apply(self, config: PruningConfig, norms: InputNorms | None = None) -> Preview:
         """Gives the copy the masks of `config`; each projection is scored by the dense weights and `norms` alone.
 
         RequestError if the settings cannot be previewed or the pattern does not fit. Where it is cut off by
         Cancelled the copy is neither here nor there until the next call.
         """
-        reads, zeros, prunable = needs_norms(config), 0, 0
+        reads = needs_norms(config)
         method, pattern = find("method", config.method), config.parsed_pattern()
         target = Target(pattern, config.sparsity, method.group)
-        for source, own in zip(self._dense, self._own, strict=True):
-            give_way()
-            weight = source.weight
-            if why := pattern.misfit(*weight.shape):
+        for source in self._dense:
+            if why := pattern.misfit(source.rows, source.columns):
                 raise RequestError(f"The pattern {config.pattern} does not fit {source.name} ({why}): choose another.")
+
+        @torch.no_grad()  # which is each thread's own
+        def mask(source: Projection, own: Projection) -> int:
+            weight = source.weight
             statistics = {STATISTIC: norms.norms[source.name].to(weight.device)} if reads else {}
             keep = target.keep(method.implementation(weight, statistics))
             # A product: five times as fast as filling in zeros where the mask is. Its minus zeros are zeros.
             torch.mul(weight, keep, out=own.weight)
-            prunable += weight.numel()
-            zeros += weight.numel() - int(own.weight.count_nonzero())
-        return Preview(config, zeros, prunable)
+            return weight.numel() - int(own.weight.count_nonzero())
+
+        zeros = sum(_side_by_side(mask, self._dense, self._own))
+        return Preview(config, zeros, sum(source.weight.numel() for source in self._dense))
+
+
+def _side_by_side(work: Callable[..., int], *sequences: Sequence[Projection]) -> Iterator[int]:
+    """The results of `work`, one thread a core and each on a projection of its own.
+
+    Torch's own threads wait for each other at every operation, here thousands of times a second: on a busy machine that
+    is ten times as slow.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    pool = ThreadPoolExecutor(threads)
+    try:
+        for result in pool.map(work, *sequences):
+            give_way()
+            yield result
+    finally:
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(threads)
