@@ -23,13 +23,15 @@ def keep_highest(scores: torch.Tensor, drop: int) -> torch.Tensor:
     if columns <= NARROW:
         return _ranks(scores) >= drop
     threshold = _lowest(scores, drop)
-    above = scores > threshold
-    if bool((above.sum(dim=1) == columns - drop).all()):
-        return above  # no ties at any threshold, as nearly always
-    below = scores < threshold
-    equal = scores == threshold
-    missing = drop - below.sum(dim=1, keepdim=True)
-    return ~(below | (equal & (equal.cumsum(dim=1, dtype=torch.int32) <= missing)))
+    keep = scores > threshold
+    missing = columns - drop - keep.view(torch.uint8).sum(dim=1, dtype=torch.int32)  # the equals that stay
+    if bool(missing.any()):
+        row, column = (scores == threshold).nonzero(as_tuple=True)
+        equals = torch.bincount(row, minlength=rows)
+        place = torch.arange(len(row), device=row.device) - (equals.cumsum(0) - equals)[row]  # among the row's equals
+        stays = place >= (equals - missing)[row]
+        keep[row[stays], column[stays]] = True
+    return keep
 
 
 def _ranks(scores: torch.Tensor) -> torch.Tensor:

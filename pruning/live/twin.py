@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from models.errors import RequestError
@@ -86,12 +87,22 @@ class LiveTwin:
             weight = source.weight
             statistics = {STATISTIC: norms.norms[source.name].to(weight.device)} if reads else {}
             keep = target.keep(method.implementation(weight, statistics))
-            # A product: five times as fast as filling in zeros where the mask is. Its minus zeros are zeros.
-            torch.mul(weight, keep, out=own.weight)
-            return weight.numel() - int(own.weight.count_nonzero())
+            return weight.numel() - _masked(weight, keep, own.weight)
 
         zeros = sum(_side_by_side(mask, self._dense, self._own))
         return Preview(config, zeros, sum(source.weight.numel() for source in self._dense))
+
+
+def _masked(weight: torch.Tensor, keep: torch.Tensor, out: torch.Tensor) -> int:
+    """Writes `weight` where `keep` is True and zero elsewhere into `out`, all [R, C]; how many are not zero.
+
+    By their bits: six times as fast on a CPU as a product or a filling, and counting a hundred times as fast.
+    """
+    bits = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[weight.element_size()]
+    masked = out.view(bits)
+    torch.bitwise_and(weight.view(bits), -keep.to(bits), out=masked)
+    shifted = masked << 1  # without the sign: minus zero is zero
+    return int(np.count_nonzero(shifted.numpy()) if shifted.device.type == "cpu" else shifted.count_nonzero())
 
 
 def _side_by_side(work: Callable[..., int], *sequences: Sequence[Projection]) -> Iterator[int]:

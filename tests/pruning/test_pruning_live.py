@@ -54,6 +54,20 @@ def test_the_masks_are_those_of_the_scores_of_the_dense_model(tiny, method, patt
     assert "without error propagation" in preview.note
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("family", ["gpt2", "mixtral"])
+def test_weights_of_any_dtype_and_layout_are_masked_and_counted(tiny_model, family, dtype):
+    model = tiny_model(family).to(dtype)
+    with torch.no_grad():
+        find_anatomy(model).projections[0].weight[0] = -0.0  # which is zero
+    twin = LiveTwin(model)
+    preview = twin.apply(PruningConfig(method="magnitude"))
+    own = weights(twin.model)
+    assert preview.zeros == sum(int((weight == 0).sum()) for weight in own.values())
+    for name, dense in weights(model).items():
+        assert torch.equal(own[name], torch.where(own[name] != 0, dense, 0))
+
+
 def test_the_first_block_is_as_prune_makes_it_and_later_ones_need_not_be(tiny):
     model, tokenizer = tiny
     config = PruningConfig(sparsity=0.6, **SETTINGS)
