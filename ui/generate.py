@@ -1,6 +1,6 @@
 """The Generate tab: a conversation with both models, or one prompt that both continue, and the fair race between them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from threading import Event
 from typing import Any, NamedTuple
@@ -60,6 +60,12 @@ class Given(NamedTuple):
     system: str
     talk: Conversation
 
+    @classmethod
+    def of(cls, values: Sequence[Any]) -> "Given":
+        """From the values of a task; a field that the browser has not built yet, in a folded part, is None."""
+        now, text, chosen, system, talk = values[:5]
+        return cls(now, text or "", chosen, system or "", talk)
+
 
 @dataclass(frozen=True)
 class Acts:
@@ -69,7 +75,7 @@ class Acts:
 
     def check(self, words: Words, *values: Any) -> None:
         """Refuses what cannot be run."""
-        given = Given(*values[:5])
+        given = Given.of(values)
         speaks = self.stage.speaks(given.now, given.chosen)
         require_text(given.text, "need_message" if speaks else "need_prompt", words)
         if speaks and given.system.strip():
@@ -77,14 +83,14 @@ class Acts:
 
     def check_again(self, words: Words, *values: Any) -> None:
         """Refuses to answer again what was never answered."""
-        given = Given(*values[:5])
+        given = Given.of(values)
         if not given.talk.of(given.now).turns:
             raise refusal(words("chat_nothing"))
         self.check(words, *given._replace(text=given.talk.turns[-1].said))
 
     def check_race(self, words: Words, *values: Any) -> None:
         """Refuses a race of one, or after nothing."""
-        given = Given(*values[:5])
+        given = Given.of(values)
         speaks = self.stage.speaks(given.now, given.chosen)
         if given.text.strip() or not (speaks and given.talk.of(given.now).turns):
             self.check(words, *given)
@@ -93,7 +99,7 @@ class Acts:
 
     def run(self, words: Words, stop: Event, *values: Any) -> Iterator[Updates | None]:
         """Answers a message, or continues a text."""
-        given, chosen = Given(*values[:5]), values[5:]
+        given, chosen = Given.of(values), values[5:]
         if self.stage.speaks(given.now, given.chosen):
             talk = given.talk.of(given.now).asked(given.text.strip())
             yield from self._speak(words, stop, talk, given.system, chosen, {self.stage.prompt: ""})
@@ -102,13 +108,13 @@ class Acts:
 
     def again(self, words: Words, stop: Event, *values: Any) -> Iterator[Updates | None]:
         """Answers the last message once more."""
-        given, chosen = Given(*values[:5]), values[5:]
+        given, chosen = Given.of(values), values[5:]
         talk = given.talk.of(given.now)
         yield from self._speak(words, stop, talk.again(), given.system, chosen, {}, talk.turns[-1].answers)
 
     def race(self, words: Words, stop: Event, *values: Any) -> Iterator[Updates | None]:
         """Times the models on what the dense one would be asked now, or was asked last."""
-        given, (most, times) = Given(*values[:5]), values[5:]
+        given, (most, times) = Given.of(values), values[5:]
         lengths = whole(words("max_new_tokens"), most, words), whole(words("repeats"), times, words)
         ask = continuing(given.text)
         if self.stage.speaks(given.now, given.chosen):
@@ -120,14 +126,14 @@ class Acts:
 
     def run_failed(self, words: Words, complaint: str, *values: Any) -> Updates:
         """The complaint; a message goes back into its field."""
-        given = Given(*values[:5])
+        given = Given.of(values)
         if not self.stage.speaks(given.now, given.chosen):
             return self.stage.panes.fail(complaint, words)
         return self.again_failed(words, complaint, *values) | {self.stage.prompt: given.text}
 
     def again_failed(self, words: Words, complaint: str, *values: Any) -> Updates:
         """The conversation as it was, and the complaint."""
-        given = Given(*values[:5])
+        given = Given.of(values)
         shown = self.stage.current(words, given.now, given.chosen, given.talk)
         return shown | {self.stage.below: note(complaint, "failure")}
 

@@ -54,6 +54,9 @@ def test_two_turns_again_clear_and_plain(visit, address):
     page = visit(address)
     expect(page.locator("#generate-asked")).to_contain_text("Asked in its chat template.")
     expect(page.get_by_label("Message")).to_have_value("What is the capital of France?")
+    page.locator("#generate-run").click()  # before the settings were ever unfolded
+    expect(pane(page, "dense").locator(".badge")).to_have_text(re.compile("ended the text|reached"), timeout=WAIT)
+    page.get_by_role("button", name="Clear").click()
     prune(page)
     set_number(page, "max-new-tokens", "16")
     set_number(page, "temperature", "1")
