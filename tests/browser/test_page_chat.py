@@ -130,10 +130,11 @@ def test_classify_calibrated_and_answer(visit, address):
     page = visit(address)
     page.locator("button[role=tab][data-tab-id=classify]").click()
     expect(page.locator("#classify-asked")).to_contain_text("Asked in its chat template.")
-    for calibrated in (False, True):
-        if calibrated:
+    expect(page.get_by_label("Calibrated")).to_be_checked()
+    for calibrated in (True, False):
+        if not calibrated:
             before = pane(page, "dense", "classify").locator(".bar b").all_inner_texts()
-            page.get_by_label("Calibrated").check()
+            page.get_by_label("Calibrated").uncheck()
         page.locator("#classify-run").click()
         bar = pane(page, "dense", "classify").locator(".bar").first
         expect(bar).to_have_attribute("title", re.compile("without content" if calibrated else r"nats$"), timeout=WAIT)
