@@ -93,10 +93,10 @@ def pruning_waits() -> str:
     for name, entry in results.items():
         parts = [f"{part} {seconds:.1f}" for part, seconds in entry["parts"].items() if seconds >= 0.05]
         rows.append(
-            [name, f"{entry['seconds']:.1f} s", f"{entry['forward_passes']:.1f}", f"{entry['perplexity_small_text']:.1f}",
-             ", ".join(parts)]
+            [name, f"{entry['seconds']:.1f} s", f"{entry['processor_seconds']:.1f} s", f"{entry['forward_passes']:.1f}",
+             f"{entry['perplexity_small_text']:.1f}", ", ".join(parts)]
         )  # fmt: skip
-    headers = ["method", "time", "in forward passes", "perplexity, small text", "where the time goes, s"]
+    headers = ["method", "time", "of the processor", "in forward passes", "perplexity, small text", "where the time goes, s"]
     moves = [[name, f"{entry['seconds']:.2f} s"] for name, entry in slider.items() if ", " in name]
     protocol = document["protocol"]
     said = (
