@@ -4,7 +4,7 @@ import pytest
 
 expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (requirements-dev.txt)").expect
 
-WAIT = 90_000  # milliseconds; the machine may be busy
+WAIT = 300_000  # milliseconds; the machine may be busy
 
 
 def test_a_pruned_model_comes_to_the_open_page(visit, serve_app, tiny_folder, shoot):

@@ -13,7 +13,7 @@ LOOKS = [
     pytest.param(dict(width=390, height=844), id="phone-light"),
     pytest.param(dict(width=390, height=844, dark=True, language="zh-CN"), id="phone-dark-chinese"),
 ]
-WAIT = 60_000  # milliseconds; the machine may be busy
+WAIT = 180_000  # milliseconds; the machine may be busy
 ATTEMPTS = 30
 
 

