@@ -107,7 +107,7 @@ def main() -> int:
     """Converts; says in one line why it could not."""
     file, folder, source = sys.argv[1:]
     if hasattr(os, "nice"):
-        os.nice(10)  # the page, which may be in use meanwhile, goes first
+        os.nice(5)  # the page, which may be in use meanwhile, goes first
     try:
         convert(Path(file), Path(folder), source)
     except EspalierError as error:
