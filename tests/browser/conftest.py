@@ -14,6 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SHOTS = Path(__file__).parent / "screenshots"
+PATIENCE = 60_000  # milliseconds that an expectation waits for at least: the machine may be busy
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -24,6 +25,7 @@ def chromium():
     path = next((found for name in BROWSERS if (found := shutil.which(name))), None)
     if path is None:
         pytest.skip("no Chromium here: install it with `apt-get install chromium`")
+    sync_api.expect.set_options(timeout=PATIENCE)
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
         yield browser

@@ -8,6 +8,7 @@ expect = pytest.importorskip("playwright.sync_api", reason="playwright is not in
 
 WAIT = 180_000  # milliseconds; the machine may be busy
 SIDES = ("dense", "pruned")
+SAME_HEIGHT = "new Set([...document.querySelectorAll('.pane')].map(e => e.offsetHeight).filter(Boolean)).size == 1"
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +64,7 @@ def test_two_turns_again_clear_and_plain(visit, address):
     send(page, "Hello there", 1)
     expect(page.locator("#prompt textarea")).to_have_value("")
     send(page, "And then?", 2)
+    page.wait_for_function(SAME_HEIGHT)
     first = {side: replies(page, side) for side in SIDES}
     assert first["dense"][0] != first["pruned"][0], "each side keeps its own answers"
     for side in SIDES:
