@@ -45,6 +45,7 @@ from pruning.live.twin import LiveTwin
 from pruning.roles import find_anatomy
 from pruning.structures import none
 from pruning.windows import calibration_windows
+from ui.engine import Settings
 from ui.figures import LONGEST, WINDOWS
 from ui.local_engine import calibration_sizes
 
@@ -134,7 +135,8 @@ def forward_seconds(loaded: Loaded, config: PruningConfig) -> float:
 
 def timed(loaded: Loaded, settings: dict) -> dict:
     """One pruning of a copy."""
-    config = PruningConfig(**settings, sparsity=0.5, **calibration_sizes(loaded))
+    sizes = calibration_sizes(loaded, Settings(settings["method"], 0.5, solver=settings.get("solver", "none")))
+    config = PruningConfig(**settings, sparsity=0.5, **sizes)
     network = copy.deepcopy(loaded.model)
     passed = forward_seconds(loaded, config)
     clock = Clock()

@@ -2,9 +2,9 @@
 
 from dataclasses import asdict, dataclass
 
-import torch
 from torch import nn
 
+from models.counting import count_nonzero
 from models.memory import parameter_bytes
 from pruning.roles import find_anatomy
 
@@ -51,8 +51,3 @@ def take_census(model: nn.Module) -> Census:
         prunable_bytes=sum(weight.nbytes for weight in weights),
         packed_bytes=size - saved + sum(-(-weight.numel() // 8) for weight in weights),
     )
-
-
-def count_nonzero(tensor: torch.Tensor) -> int:
-    """How many elements are not zero."""
-    return int(torch.count_nonzero(tensor.detach()))

@@ -8,11 +8,12 @@ from torch import nn
 
 from models import load
 from models.checking import check_folder
+from models.counting import count_nonzero
 from models.memory import OutOfMemory
 from models.source import locate
 from models.weights import tensor_headers
 from pruning.capability import Capability, skeleton, take_capability
-from pruning.census import Census, count_nonzero, take_census
+from pruning.census import Census, take_census
 from pruning.packing.install import is_packed, unpack
 from pruning.record import whole_record
 from pruning.roles import Projection, find_anatomy

@@ -10,11 +10,11 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from models.counting import count_nonzero
 from models.description import Description
 from models.errors import EspalierError
 from models.files import new_folder, write_json
 from models.quiet import quiet_transformers
-from pruning.census import count_nonzero
 from pruning.record import RECORD
 from pruning.report import Report
 from pruning.roles import find_anatomy

@@ -49,7 +49,8 @@ class LiveTwins:
         self._networks: Shelf[Network] = Shelf(NETWORKS)
         self._twins: Shelf[Twin] = Shelf(POSITIONS)
 
-    def possible(self, settings: Settings) -> bool:
+    @staticmethod
+    def possible(settings: Settings) -> bool:
         """Whether such settings can be previewed: cheap scores, no solver; the layout does not matter."""
         from pruning.live.twin import needs_norms
 

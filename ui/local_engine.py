@@ -26,7 +26,9 @@ from ui.worker import Job, Worker
 
 DENSE_PLACES = 2  # dense models kept in memory at once
 TWIN_PLACES = 4  # pruned twins kept in memory at once, over all visitors
-CALIBRATION_TOKENS = 1 << 14  # that a twin is made with here: a visitor waits for it
+# Of calibration text that a twin is made with here, since a visitor waits for it: where only the size of inputs is read,
+# and where their Gram matrices or gradients are. In windows of this length, which costs less attention than longer ones.
+NORM_TOKENS, CALIBRATION_TOKENS, WINDOW = 1 << 13, 1 << 14, 1 << 10
 
 
 class LocalEngine:
@@ -133,7 +135,7 @@ class LocalEngine:
         self._making_room(lambda: require(size, device, f"A second copy of {model}"))
         with interruptible():
             network = copy.deepcopy(dense.model)
-            config = replace(config, **calibration_sizes(dense))
+            config = replace(config, **calibration_sizes(dense, settings))
             report = prune(network, dense.tokenizer, config, progress=part(progress, 0.0, 0.6))
             if (layout := LAYOUTS[settings.layout]) is not None:
                 aside(kernels)  # compiled the first time, by a compiler that heeds nobody
@@ -221,12 +223,16 @@ class LocalEngine:
                     raise
 
 
-def calibration_sizes(dense: Loaded) -> dict:
-    """How many windows of how many tokens twins are made with here, as settings of `PruningConfig`."""
+def calibration_sizes(dense: Loaded, settings: Settings | None = None) -> dict:
+    """How many windows of how many tokens a twin of `settings` is made with here, as settings of `PruningConfig`.
+
+    None: a live preview.
+    """
     from pruning.windows import window_length
 
-    length = window_length(dense.model, None)
-    return {"samples": max(1, CALIBRATION_TOKENS // length), "sequence_length": length}
+    cheap = settings is None or LiveTwins.possible(settings)
+    length = min(WINDOW, window_length(dense.model, None))
+    return {"samples": max(1, (NORM_TOKENS if cheap else CALIBRATION_TOKENS) // length), "sequence_length": length}
 
 
 def _refuse_at_once(pruned: str) -> None:

@@ -14,6 +14,7 @@ from torch import nn
 
 from evals.cost.measuring_process import Heartbeat, MeasuringProcess
 from evals.cost.sparse_storage import bitmask_bytes
+from models.counting import count_nonzero
 from models.memory import parameter_bytes, parameter_count
 from models.progress import Progress, silent
 from models.units import format_bytes, format_percent
@@ -63,7 +64,7 @@ def measure(model: nn.Module, folder: Path | str | None = None) -> Footprint:
     inside |= {id(module.weight) for module in counted}
     parameters = [parameter for parameter in model.parameters() if id(parameter) not in inside]
     in_memory = parameter_bytes(model)
-    counts = [(p.numel(), int(torch.count_nonzero(p)), p.element_size()) for p in parameters]
+    counts = [(p.numel(), count_nonzero(p), p.element_size()) for p in parameters]
     saved = sum(max(0, total * size - bitmask_bytes(total, kept, size)) for total, kept, size in counts)
     return Footprint(
         parameters=parameter_count(model),

@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 
+from models.counting import BITS, count_nonzero
 from models.errors import RequestError
 from models.stopping import give_way
 from pruning.config import PruningConfig
@@ -96,13 +96,11 @@ class LiveTwin:
 def _masked(weight: torch.Tensor, keep: torch.Tensor, out: torch.Tensor) -> int:
     """Writes `weight` where `keep` is True and zero elsewhere into `out`, all [R, C]; how many are not zero.
 
-    By their bits: six times as fast on a CPU as a product or a filling, and counting a hundred times as fast.
+    By their bits: six times as fast on a CPU as a product or a filling.
     """
-    bits = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[weight.element_size()]
-    masked = out.view(bits)
-    torch.bitwise_and(weight.view(bits), -keep.to(bits), out=masked)
-    shifted = masked << 1  # without the sign: minus zero is zero
-    return int(np.count_nonzero(shifted.numpy()) if shifted.device.type == "cpu" else shifted.count_nonzero())
+    bits = BITS[weight.element_size()]
+    torch.bitwise_and(weight.view(bits), -keep.to(bits), out=out.view(bits))
+    return count_nonzero(out)
 
 
 def _side_by_side(work: Callable[..., int], *sequences: Sequence[Projection]) -> Iterator[int]:
