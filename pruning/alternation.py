@@ -9,32 +9,38 @@ import torch
 from pruning.least_squares import LeastSquares
 from pruning.matmul import coarse_matmul
 
-FIRST_PENALTY, GROWTH = 0.1, 1.4  # in normalised columns, whose mean curvature is 1
-ROUNDS, ROUNDS_PER_UPDATE = 60, 4
+FIRST_PENALTY, GROWTH = 0.1, 1.6  # in normalised columns, whose mean curvature is 1
+ROUNDS, ROUNDS_PER_UPDATE = 48, 6
 
 Support = Callable[[torch.Tensor], torch.Tensor]  # the mask [R, C] for weights [R, C] in the layer's coordinates
 
 
-def alternate(layer: LeastSquares, keep: torch.Tensor, support: Support) -> torch.Tensor:
-    """The mask [R, C] that alternating directions settle on, from the mask `keep` [R, C]; `support` knows the pattern.
+def alternate(layer: LeastSquares, keep: torch.Tensor, support: Support, rough: Support) -> torch.Tensor:
+    """The mask [R, C] that alternating directions settle on, from the mask `keep` [R, C].
 
-    ADMM: V is the least squares solution tied to D by the penalty, D the nearest matrix to V that has the pattern, U
-    the running difference; the penalty grows by a fixed schedule, so that the cost is known: one matrix product a round
-    and one inverse every fourth. What is sought is a mask, and its weights are fitted afterwards in fp32: so the
-    products may be coarse. After Boyd et al. (2011), section 9.1, and ALPS (Meng et al., 2024), whose penalty adapts.
+    `support` knows the pattern exactly, `rough` well enough for all rounds but the last. ADMM: V is the least squares
+    solution tied to D by the penalty, D the nearest matrix to V that has the pattern, U the running difference over the
+    penalty; that grows by a fixed schedule, so that the cost is known: one matrix product a round and an inverse every
+    few. What is sought is a mask, and its weights are fitted afterwards in fp32: so the products may be coarse. After
+    Boyd et al. (2011), section 9.1, and ALPS (Meng et al., 2024), whose penalty adapts.
     """
     pull, penalty = layer.weight @ layer.curvature, FIRST_PENALTY
     projected, dual = layer.weight * keep, torch.zeros_like(layer.weight)
+    target, given = torch.empty_like(dual), torch.empty_like(dual)
     for done in range(ROUNDS):
         if done % ROUNDS_PER_UPDATE == 0:
-            penalty *= GROWTH if done else 1.0
+            if done:
+                penalty *= GROWTH
+                dual /= GROWTH
             inverse = _inverse(layer.curvature, penalty)
+        torch.sub(projected, dual, out=given)
+        torch.add(pull, given, alpha=penalty, out=given)
         with coarse_matmul():
-            fitted = (pull - dual + penalty * projected) @ inverse
-        target = fitted + dual / penalty
-        keep = support(target)
-        projected = target * keep
-        dual += penalty * (fitted - projected)
+            torch.mm(given, inverse, out=target)
+        target += dual
+        keep = (rough if done + 1 < ROUNDS else support)(target)
+        torch.mul(target, keep.to(target.dtype), out=projected)
+        torch.sub(target, projected, out=dual)  # U + V - D: what the mask takes away
     return keep
 
 

@@ -6,7 +6,9 @@ share of the digits. Solvers then work in fp32; TF32, where a caller has switche
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 
@@ -30,9 +32,40 @@ class Damped:
     damping: float
     warnings: tuple[str, ...]
 
-    def inverse(self) -> torch.Tensor:
-        """The inverse, fp64 [C, C]."""
-        return torch.cholesky_inverse(self.cholesky)
+    @cached_property
+    def inverse_diagonal(self) -> torch.Tensor:
+        """The diagonal of the inverse, fp64 [C]."""
+        return torch.cholesky_inverse(self.cholesky).diagonal().clone()
+
+
+class _Last:
+    """The last Gram matrix that was normalised and damped: a score, a solver and the next projection ask for the same.
+
+    It is let go together with the matrix.
+    """
+
+    gram: weakref.ref | None = None
+    key: tuple = ()
+    found: tuple[Damped, torch.Tensor] | None = None
+
+    @classmethod
+    def clear(cls, gone: weakref.ref | None = None) -> None:
+        if gone is cls.gram:
+            cls.gram = cls.found = None
+
+
+def normalised(gram: torch.Tensor, damping: float) -> tuple[Damped, torch.Tensor]:
+    """`gram` [C, C] normalised, damped by `damping` at least, and the norms, fp64 [C]. See `normalise` and `damp`."""
+    if gram.is_inference():  # which does not tell when it was changed
+        matrix, norms = normalise(gram)
+        return damp(matrix, damping), norms
+    key = (gram._version, damping)
+    if _Last.found is None or _Last.gram is None or _Last.gram() is not gram or _Last.key != key:
+        _Last.found = None  # before there is another one
+        matrix, norms = normalise(gram)
+        _Last.found, _Last.key = (damp(matrix, damping), norms), key
+        _Last.gram = weakref.ref(gram, _Last.clear)
+    return _Last.found
 
 
 def without_dead(gram: torch.Tensor) -> torch.Tensor:

@@ -10,7 +10,7 @@ from functools import cached_property
 
 import torch
 
-from pruning.gram import Damped, damp, normalise
+from pruning.gram import Damped, normalised
 from pruning.problem import Problem, Solution
 from pruning.sensitivity import output_sensitivity
 
@@ -33,8 +33,7 @@ class LeastSquares:
     @classmethod
     def of(cls, problem: Problem, damping: float) -> LeastSquares:
         """The problem of one projection, damped by `damping` at least."""
-        matrix, norms = normalise(problem.statistics["gram"])
-        damped = damp(matrix, damping)
+        damped, norms = normalised(problem.statistics["gram"], damping)
         dtype = problem.weight.dtype
         sensitivity = output_sensitivity(problem.statistics)
         # Relative to each other: within a layer nothing else counts, and fp32 has room for it.
@@ -51,7 +50,7 @@ class LeastSquares:
     @cached_property
     def inverse_diagonal(self) -> torch.Tensor:
         """The diagonal of H^-1, [C]."""
-        return self.damped.inverse().diagonal().to(self.weight.dtype)
+        return self.damped.inverse_diagonal.to(self.weight.dtype)
 
     def pull(self, weight: torch.Tensor, fitted: torch.Tensor) -> torch.Tensor:
         """(W - V) H [r, C] of `fitted` against `weight`, both [r, C]: minus half the gradient of the damped error."""

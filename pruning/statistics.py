@@ -17,6 +17,7 @@ from pruning.matmul import coarse_matmul
 from pruning.roles import Projection
 
 TOKENS_AT_ONCE = 1024  # of which copies in fp32 exist
+GRAM_ROWS = 256  # of a Gram matrix that are summed together
 
 
 class Accumulator(Protocol):
@@ -47,20 +48,30 @@ class ColumnNorms:
 
 
 class Gram:
-    """The Gram matrix of the inputs, G = sum_t x_t x_t^T: [C, C], summed in fp32."""
+    """The Gram matrix of the inputs, G = sum_t x_t x_t^T: [C, C], summed in fp32.
+
+    It is symmetric: what lies above the diagonal is summed, in blocks of rows, and copied below it in the end.
+    """
 
     def __init__(self, columns: int, device: torch.device):
         self._gram = torch.zeros(columns, columns, dtype=torch.float32, device=device)
+        self._whole = True
 
     def add(self, inputs: torch.Tensor) -> None:
         """Takes the inputs [T, C] of T tokens."""
         tokens = inputs.float()
+        self._whole = False
         # The products of bf16 numbers are the same numbers either way, and their sums are in fp32.
         with coarse_matmul() if inputs.dtype == torch.bfloat16 else nullcontext():
-            self._gram.addmm_(tokens.t(), tokens)
+            for start in range(0, len(self._gram), GRAM_ROWS):
+                rows = slice(start, start + GRAM_ROWS)
+                self._gram[rows, start:].addmm_(tokens[:, rows].t(), tokens[:, start:])
 
     def value(self) -> torch.Tensor:
         """The matrix, fp32 [C, C]."""
+        if not self._whole:
+            self._gram.triu_().add_(self._gram.triu(1).t())
+            self._whole = True
         return self._gram
 
 

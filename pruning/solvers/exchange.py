@@ -13,10 +13,11 @@ from pruning.patterns.n_m import NM
 from pruning.patterns.unstructured import Unstructured
 from pruning.problem import Problem, Solution
 from pruning.registry import register
+from pruning.selection import keep_about
 
-BEGINNING, BETWEEN, FINAL = 6, 4, 10  # steps of conjugate gradients at first, after every exchange, and at last
+BEGINNING, BETWEEN, FINAL = 10, 4, 10  # steps of conjugate gradients at first, after every exchange, and at last
 SHARE = 0.02  # of the places, exchanged in the first round
-ROUNDS = 6
+ROUNDS = 3  # across rows, and as many within them
 LEAST_GAIN = 1e-3  # of the error: a round that gains less is the last
 
 
@@ -44,13 +45,19 @@ def exchange(problem: Problem) -> Solution:
     free = (problem.scores > -torch.inf) & problem.alive
     pooled = isinstance(pattern, Unstructured) and pattern.unit(shape[0], problem.target.group) == 1
 
-    def support(weight: torch.Tensor) -> torch.Tensor:
+    def scored(weight: torch.Tensor) -> torch.Tensor:
         # What is zero in the dense model goes first, but not like what went: a whole block need not go with it.
-        return problem.keep((weight * problem.alive).square().masked_fill(problem.scores == -torch.inf, -torch.inf))
+        return (weight * problem.alive).abs_().masked_fill_(problem.scores == -torch.inf, -torch.inf)
+
+    def support(weight: torch.Tensor) -> torch.Tensor:
+        return problem.keep(scored(weight))
+
+    def rough(weight: torch.Tensor) -> torch.Tensor:
+        return keep_about(weight.abs(), problem.target.sparsity) & free if pooled else support(weight)
 
     given = problem.keep(problem.scores)
     search = Search(layer, given, free)
-    search.take(Search(layer, alternate(layer, given, support), free), by_row=not pooled)
+    search.take(Search(layer, alternate(layer, given, support, rough), free), by_row=not pooled)
     if pooled:
         search.across_rows()
     search.within_rows(group=pattern.of if isinstance(pattern, NM) else None)

@@ -1,6 +1,6 @@
 """No solver: the surviving weights stay as they are."""
 
-from pruning.gram import LEAST_DAMPING, damp, normalise
+from pruning.gram import LEAST_DAMPING, normalised
 from pruning.problem import Problem, Solution
 from pruning.registry import find, register
 
@@ -12,5 +12,5 @@ def keep_as_they_are(problem: Problem) -> Solution:
     warnings = ()
     if problem.method and "gram" in find("method", problem.method).needs:
         # Scores are a tensor and nothing else: that they come from a singular matrix has to be found again here.
-        warnings = damp(normalise(problem.statistics["gram"])[0], LEAST_DAMPING).warnings
+        warnings = normalised(problem.statistics["gram"], LEAST_DAMPING)[0].warnings
     return Solution(problem.weight.masked_fill(~keep, 0), keep, warnings)

@@ -278,3 +278,17 @@ def test_senseless_pairs_are_refused_and_the_others_are_not():
             if method.structure == "none" and (entry.methods is None or method.name in entry.methods):
                 assert PruningConfig(method=method.name, solver=entry.name).solver == entry.name
     assert find("solver", "alps").methods == ("wanda",)
+
+
+def test_a_gram_matrix_is_prepared_once_until_it_changes_or_is_gone():
+    from pruning import gram as prepared
+
+    inputs = torch.randn(40, 6, generator=torch.Generator().manual_seed(0))
+    matrix = inputs.t() @ inputs
+    first, norms = prepared.normalised(matrix, 1e-3)
+    assert prepared.normalised(matrix, 1e-3)[0] is first
+    assert prepared.normalised(matrix, 1e-2)[0].damping == 1e-2
+    matrix *= 4
+    assert torch.allclose(prepared.normalised(matrix, 1e-3)[1], 2 * norms)
+    del matrix
+    assert prepared._Last.found is None

@@ -255,3 +255,16 @@ def test_a_pass_that_ends_when_all_inputs_were_seen_gives_the_same_statistics(ti
         assert torch.equal(gram, found[1][0][name])
     for whole, after in zip(found[0][1], found[1][1], strict=True):
         assert torch.equal(whole, after)
+
+
+@pytest.mark.parametrize("columns", [5, 256, 600])
+def test_the_gram_matrix_summed_above_the_diagonal_is_whole_whenever_it_is_asked_for(columns):
+    from pruning.statistics import Gram
+
+    inputs = torch.randn(90, columns, generator=torch.Generator().manual_seed(0))
+    gram = Gram(columns, inputs.device)
+    for until, part in ((40, inputs[:40]), (90, inputs[40:])):
+        gram.add(part)
+        exact = inputs[:until].double().t() @ inputs[:until].double()
+        assert torch.allclose(gram.value().double(), exact, atol=1e-3)
+        assert torch.equal(gram.value(), gram.value().t())
