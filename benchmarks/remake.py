@@ -4,11 +4,12 @@
     python benchmarks/remake.py --list
 
 Each step is one script of this folder in a process of its own, in the order of the list. A step is skipped if nothing
-that it depends on has changed since it made the result that is stored: the files of models/embedded, its own sources
-and its options, by SHA-256. So a run that was interrupted goes on where it was, and a new model makes everything due.
-What was made of what is kept in benchmarks/results/remade.json. A step that times something is due as well when the
-pinned releases (requirements.txt) of torch or transformers are no longer those that it ran with; figures of quality do
-not move with them, and the list only tells what they were made with. Timings are only worth something on an idle machine.
+that it depends on has changed since it made the result that is stored: the files of models/embedded, the texts that
+models are calibrated on, its own sources and its options, by SHA-256. So a run that was interrupted goes on where it
+was, and a new model makes everything due. What was made of what is kept in benchmarks/results/remade.json. A step that
+times something is due as well when the pinned releases (requirements.txt) of torch or transformers are no longer those
+that it ran with; figures of quality do not move with them, and the list only tells what they were made with. Timings
+are only worth something on an idle machine.
 """
 
 import argparse
@@ -38,6 +39,7 @@ FOLDERS = {"DATA": "--source", "CORPUS": "--corpus"}  # words of a step's option
 PINS = ROOT / "requirements.txt"
 RELEASES = ("torch", "transformers")
 TEXT = {"README.md"}  # of the model's folder: publishing writes it
+TEXTS = ROOT / "pruning" / "calibration" / "texts"  # what `embedded` calibrates on
 
 
 @dataclass(frozen=True)
@@ -91,10 +93,11 @@ STEPS = (
 
 
 def inputs(step: Step) -> str:
-    """The SHA-256 of all that the step's figures depend on: the model's files, the step's sources and options."""
+    """The SHA-256 of all that the step's figures depend on: model, calibration texts, sources and options."""
     digest = hashlib.sha256(step.options.encode())
     model = sorted(path for path in EMBEDDED.iterdir() if path.is_file() and path.name not in TEXT)
-    for path in (*model, *step.sources()):
+    texts = sorted(path for path in TEXTS.iterdir() if path.suffix in {".zst", ".txt"})
+    for path in (*model, *texts, *step.sources()):
         digest.update(f"{path.name} {sha256(path)}\n".encode())
     return digest.hexdigest()
 

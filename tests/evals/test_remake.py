@@ -29,6 +29,8 @@ def house(tmp_path, monkeypatch):
     (model / "weights").write_text("{}")
     (tmp_path / "pins").write_text("torch==2.8.0\ntransformers==5.0.0\n")
     (model / "README.md").write_text("card")
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "prose.txt").write_text("Once.")
     for name in ("first", "second", "publish"):
         (folder / f"{name}.py").write_text(SCRIPT)
     (folder / "helper.txt").write_text("a")
@@ -38,7 +40,7 @@ def house(tmp_path, monkeypatch):
     )
     names = dict(
         FOLDER=folder, RESULTS=folder / "results", RECORD=folder / "results" / "remade.json",
-        PUBLISH=folder / "publish.py", EMBEDDED=model, STEPS=steps, PINS=tmp_path / "pins",
+        PUBLISH=folder / "publish.py", EMBEDDED=model, TEXTS=tmp_path / "texts", STEPS=steps, PINS=tmp_path / "pins",
     )  # fmt: skip
     for name, value in names.items():
         monkeypatch.setattr(remake, name, value)
@@ -65,6 +67,7 @@ def test_all_is_made_in_order_and_a_second_run_only_publishes(house, monkeypatch
     ("path", "due"),
     [
         ("model/weights", ["first", "second"]),
+        ("texts/prose.txt", ["first", "second"]),
         ("benchmarks/first.py", ["first"]),
         ("benchmarks/helper.txt", ["first"]),
         ("benchmarks/results/second.json", ["second"]),
