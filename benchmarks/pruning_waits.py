@@ -38,11 +38,10 @@ from evals.perplexity import score, summarise
 from evals.texts import prose
 from models import Loaded, load
 from models.files import read_json, write_json
-from pruning import PruningConfig, gradients, guards, pipeline, prune, statistics
+from pruning import PruningConfig, gradients, pipeline, prune, statistics
 from pruning.blockwise import BlockWalk
 from pruning.live.input_norms import norms_of
 from pruning.live.twin import LiveTwin
-from pruning.roles import find_anatomy
 from pruning.structures import none
 from pruning.windows import calibration_windows
 from ui.engine import Settings

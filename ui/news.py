@@ -1,6 +1,5 @@
 """What came or comes in the background, as one visitor should see it: fetched models, the model of --pruned."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from models.catalogue import Entry
@@ -8,7 +7,7 @@ from models.progress import format_seconds
 from models.units import format_bytes
 from ui.complaints import explain
 from ui.engine import Engine, Twin
-from ui.errand import CANCELLED, DONE, FAILED, RUNNING
+from ui.errand import CANCELLED, FAILED, RUNNING
 from ui.html import progress_bar, quiet, short_name
 from ui.texts import Words
 from ui.visitors import Visit

@@ -1,9 +1,10 @@
 """The page as a person uses it, in a real browser, on a tiny random model."""
 
 import re
-from contextlib import suppress
 
 import pytest
+
+from tests.browser.sliders import set_slider
 
 expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (requirements-dev.txt)").expect
 
@@ -14,12 +15,10 @@ LOOKS = [
     pytest.param(dict(width=390, height=844, dark=True, language="zh-CN"), id="phone-dark-chinese"),
 ]
 WAIT = 180_000  # milliseconds; the machine may be busy
-ATTEMPTS = 30
 
 
 def prune(page, percent: str = "50"):
-    page.locator("#sparsity input[type=number]").fill(percent)
-    page.locator("#sparsity input[type=number]").press("Tab")
+    set_slider(page, "sparsity", percent)
     page.locator("#prune").click()
     expect(page.locator(".strip dl")).to_be_visible(timeout=WAIT)
 
@@ -34,21 +33,6 @@ def open_tab(page, name: str):
 
 def tokens(page, side: str) -> int:
     return int(pane(page, "generate", side).locator("footer b").first.inner_text())
-
-
-def more_tokens(page, most: int):
-    slider = page.locator("#max-new-tokens input[type=number]")
-    if not slider.is_visible():
-        page.locator("#sampling button").first.click()
-    # A page that is still being built forgets what is typed: the slider's other half follows the page's own state.
-    follower = page.locator("#max-new-tokens input[type=range]")
-    for _ in range(ATTEMPTS):
-        slider.fill(str(most))
-        slider.press("Tab")
-        with suppress(AssertionError):
-            expect(follower).to_have_value(str(most), timeout=1000)
-            return
-    pytest.fail("the page does not take the number")
 
 
 def assert_no_overflow(page):
@@ -114,7 +98,7 @@ def test_the_two_columns_mirror_each_other(visit, tiny_address):
 def test_stop_ends_both_sides(visit, tiny_address):
     page = visit(tiny_address)
     prune(page)
-    more_tokens(page, 512)
+    set_slider(page, "max-new-tokens", 512)
     page.locator("#prompt textarea").focus()
     page.keyboard.press("Control+Enter")
     for side in ("dense", "pruned"):
@@ -135,12 +119,12 @@ def test_stop_ends_both_sides(visit, tiny_address):
 
 def test_closing_the_tab_frees_the_machine(visit, tiny_address):
     leaver = visit(tiny_address)
-    more_tokens(leaver, 512)
+    set_slider(leaver, "max-new-tokens", 512)
     leaver.locator("#generate-run").click()
     expect(pane(leaver, "generate", "dense").locator(".badge.live")).to_be_visible(timeout=WAIT)
     leaver.close()
     page = visit(tiny_address)
-    more_tokens(page, 8)
+    set_slider(page, "max-new-tokens", 8)
     page.locator("#generate-run").click()
     expect(pane(page, "generate", "dense").locator("footer b").first).to_have_text("8", timeout=WAIT)
 
@@ -148,7 +132,7 @@ def test_closing_the_tab_frees_the_machine(visit, tiny_address):
 def test_fair_race_gives_medians_and_a_ratio(visit, tiny_address, shoot):
     page = visit(tiny_address)
     prune(page)
-    more_tokens(page, 16)
+    set_slider(page, "max-new-tokens", 16)
     page.locator("#generate-fair-race").click()
     expect(page.locator(".race table")).to_be_visible(timeout=WAIT)
     rows = page.locator(".race tbody tr")

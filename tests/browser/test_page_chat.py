@@ -4,6 +4,8 @@ import re
 
 import pytest
 
+from tests.browser.sliders import set_slider
+
 expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (requirements-dev.txt)").expect
 
 WAIT = 180_000  # milliseconds; the machine may be busy
@@ -19,14 +21,6 @@ def address(serve_app, tiny_folder):
 
 def pane(page, side: str, tab: str = "generate"):
     return page.locator(f"#{tab}-{side} .pane")
-
-
-def set_number(page, name: str, value: str):
-    if not page.locator("#sampling input[type=number]").first.is_visible():
-        page.locator("#sampling button").first.click()
-    page.locator(f"#{name} input[type=number]").fill(value)
-    page.locator(f"#{name} input[type=number]").press("Tab")
-    expect(page.locator(f"#{name} input[type=range]")).to_have_value(value)
 
 
 def prune(page):
@@ -59,8 +53,8 @@ def test_two_turns_again_clear_and_plain(visit, address):
     expect(pane(page, "dense").locator(".badge")).to_have_text(re.compile("ended the text|reached"), timeout=WAIT)
     page.get_by_role("button", name="Clear").click()
     prune(page)
-    set_number(page, "max-new-tokens", "16")
-    set_number(page, "temperature", "1")
+    set_slider(page, "max-new-tokens", "16")
+    set_slider(page, "temperature", "1")
     send(page, "Hello there", 1)
     expect(page.locator("#prompt textarea")).to_have_value("")
     send(page, "And then?", 2)
@@ -94,7 +88,7 @@ def test_two_turns_again_clear_and_plain(visit, address):
 def test_a_conversation_that_is_too_long_loses_nothing_and_another_twin_begins_anew(visit, address):
     page = visit(address)
     prune(page)
-    set_number(page, "max-new-tokens", "16")
+    set_slider(page, "max-new-tokens", "16")
     send(page, "Hello there", 1)
     said = replies(page, "dense")
     long = "word " * 600
@@ -103,8 +97,7 @@ def test_a_conversation_that_is_too_long_loses_nothing_and_another_twin_begins_a
     expect(page.locator("#parting .failure")).to_contain_text(re.compile(r"has \d+ tokens .* 512.*Clear"), timeout=WAIT)
     expect(page.locator("#prompt textarea")).to_have_value(long)
     assert replies(page, "dense") == said
-    page.locator("#sparsity input[type=number]").fill("75")
-    page.locator("#sparsity input[type=number]").press("Tab")
+    set_slider(page, "sparsity", 75)
     page.locator("#prune").click()
     expect(pane(page, "dense")).to_contain_text("the conversation begins anew", timeout=WAIT)
 
@@ -112,7 +105,7 @@ def test_a_conversation_that_is_too_long_loses_nothing_and_another_twin_begins_a
 def test_a_stopped_answer_stays_in_the_conversation(visit, serve_app, tiny_folder):
     folder = tiny_folder("llama", chat=True, hidden_size=256, num_hidden_layers=8, max_position_embeddings=2048)
     page = visit(serve_app("--model", folder, "--dtype", "float32")[0])
-    set_number(page, "max-new-tokens", "512")
+    set_slider(page, "max-new-tokens", "512")
     page.locator("#prompt textarea").fill("Hello there")
     page.locator("#generate-run").click()
     dense = pane(page, "dense")
@@ -121,7 +114,7 @@ def test_a_stopped_answer_stays_in_the_conversation(visit, serve_app, tiny_folde
     expect(dense.locator(".badge")).to_have_text("stopped", timeout=WAIT)
     expect(page.locator("#generate-run")).to_be_enabled(timeout=WAIT)
     partial = replies(page, "dense")
-    set_number(page, "max-new-tokens", "8")
+    set_slider(page, "max-new-tokens", "8")
     page.locator("#prompt textarea").fill("Go on")
     page.locator("#generate-run").click()
     expect(dense.locator(".reply")).to_have_count(2, timeout=WAIT)

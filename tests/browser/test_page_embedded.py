@@ -4,6 +4,8 @@ import re
 
 import pytest
 
+from tests.browser.sliders import set_slider
+
 expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (requirements-dev.txt)").expect
 
 WAIT = 240_000  # milliseconds; the machine may be busy
@@ -70,9 +72,7 @@ def test_the_whole_idea_on_the_embedded_model(visit, address, shoot, look, reque
 
 def test_stop_on_the_embedded_model(visit, address):
     page = visit(address)
-    page.locator("#sampling button").first.click()
-    page.locator("#max-new-tokens input[type=number]").fill("448")
-    page.locator("#max-new-tokens input[type=number]").press("Tab")
+    set_slider(page, "max-new-tokens", 448)
     page.locator("#generate-run").click()
     dense = panes(page, "generate")[0]
     expect(dense.locator(".badge.live")).to_be_visible(timeout=WAIT)
