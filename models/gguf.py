@@ -9,13 +9,19 @@ import os
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from models.errors import EspalierError, RequestError, first_line
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 ORIGIN = "espalier_origin.json"  # beside the weights: where they came from
 MAGIC = b"GGUF"
 FLOATS = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 SPLIT = "-of-"
+BYTE_LEVEL = "gpt2"  # GGUF's word for such a tokenizer, of whatever model
+SPECIAL = {"bos": "bos_token", "eos": "eos_token", "unknown": "unk_token", "padding": "pad_token"}  # GGUF's words, ours
 
 
 @dataclass(frozen=True)
@@ -76,9 +82,7 @@ def convert(file: Path, folder: Path, source: str) -> None:
             model = transformers.AutoModelForCausalLM.from_pretrained(
                 file.parent, gguf_file=file.name, dtype=getattr(torch, contents.dtype), trust_remote_code=False, **options
             )
-            tokenizer = transformers.AutoTokenizer.from_pretrained(
-                file.parent, gguf_file=file.name, trust_remote_code=False
-            )
+            tokenizer = _tokenizer(file)
     except (ValueError, NotImplementedError, KeyError) as error:
         raise RequestError(
             f"{file.name} is of the family {contents.architecture}, which transformers {transformers.__version__} cannot "
@@ -89,6 +93,24 @@ def convert(file: Path, folder: Path, source: str) -> None:
         tokenizer.save_pretrained(folder)
     origin = asdict(contents) | {"source": source, "file": file.name, "dtype": contents.dtype}
     (folder / ORIGIN).write_text(json.dumps(origin, indent=2) + "\n", encoding="utf-8")
+
+
+def _tokenizer(file: Path) -> "PreTrainedTokenizerBase":
+    # transformers 5.0 takes the tokenizer of any Llama for CodeLlama's, with tokens of its own that the model has no
+    # embeddings for; it takes the first special token for the one that ends a text, and loses spaces in decoding.
+    from gguf import GGUFReader
+    from tokenizers.decoders import ByteLevel
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(file.parent, gguf_file=file.name, trust_remote_code=False)
+    fields = GGUFReader(str(file)).fields
+    for word, name in SPECIAL.items():
+        if number := fields.get(f"tokenizer.ggml.{word}_token_id"):
+            setattr(tokenizer, name, tokenizer.convert_ids_to_tokens(int(number.contents())))
+    if (kind := fields.get("tokenizer.ggml.model")) and kind.contents() == BYTE_LEVEL:
+        tokenizer.backend_tokenizer.decoder = ByteLevel()
+        tokenizer.clean_up_tokenization_spaces = False
+    return tokenizer
 
 
 def origin_note(folder: Path) -> str | None:

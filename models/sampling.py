@@ -19,7 +19,6 @@ from transformers import (
 
 from models.errors import RequestError
 
-
 COLDEST = 0.0001  # temperature; logits divided by less leave the range of a float
 SEEDS = 1 << 64  # what torch's generators take
 

@@ -69,7 +69,9 @@ def skeleton(folder: Path) -> nn.Module:
     try:
         with quiet_transformers(), torch.device("meta"):
             config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-            return AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+            model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+            model.tie_weights()  # which transformers 5.0 leaves out where there are no numbers
+            return model
     except Exception as error:  # whatever a configuration can be wrong about
         raise EspalierError(
             f"No model can be made from {folder}/config.json ({first_line(error)}): fetch it again."

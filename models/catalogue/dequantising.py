@@ -17,6 +17,7 @@ from models.units import format_bytes
 
 ROOT = Path(__file__).parents[2]
 SPEED = 8e6  # parameters a second on two slow cores, for the progress bar alone
+FORM = 2  # of a copy: raised when more or something else is saved, so that older ones are not taken
 ROOM = 1.1  # of the bytes that the copy will have
 
 
@@ -37,7 +38,7 @@ def dequantised(file: Path, source: str, progress: Progress = silent) -> Path:
     `progress` may raise to cancel: nothing is left behind.
     """
     progress(0.0, f"Reading {file.name}")
-    place = cache_folder("models", f"gguf-{sha256(file)[:16]}")
+    place = cache_folder("models", f"gguf-{sha256(file)[:16]}-{FORM}")
     if (place / ORIGIN).is_file():
         return place
     contents = read_contents(file)

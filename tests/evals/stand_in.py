@@ -112,5 +112,5 @@ def gone(pid: int) -> bool:
     except psutil.NoSuchProcess:
         return True
     if found.status() != psutil.STATUS_ZOMBIE:
-        psutil.wait_procs([found], timeout=10)
+        psutil.wait_procs([found], timeout=60)
     return not found.is_running() or found.status() == psutil.STATUS_ZOMBIE

@@ -16,8 +16,11 @@ ROOT = Path(__file__).parents[2]
 WIDTH, HEADS, LAYERS, INNER = 64, 4, 2, 96
 
 
-def write_gguf(path: Path, quantised: bool = True, architecture: str = "llama", seed: int = 0) -> Path:
-    """A Llama of two blocks with random weights and the embedded model's tokenizer; matrices in Q4_1 or F32."""
+def write_gguf(path: Path, quantised: bool = True, architecture: str = "llama", seed: int = 0, end: int = 0) -> Path:
+    """A Llama of two blocks with random weights and the embedded model's tokenizer; matrices in Q4_1 or F32.
+
+    `end` is the token that ends a text, and fills up.
+    """
     from gguf import GGMLQuantizationType, GGUFWriter
     from gguf.quants import quantize
 
@@ -39,7 +42,8 @@ def write_gguf(path: Path, quantised: bool = True, architecture: str = "llama", 
     writer.add_token_list(vocabulary)
     writer.add_token_merges(merges)
     writer.add_bos_token_id(0)
-    writer.add_eos_token_id(0)
+    writer.add_eos_token_id(end)
+    writer.add_pad_token_id(end)
     random = np.random.default_rng(seed)
 
     def matrix(name: str, rows: int, columns: int) -> None:

@@ -8,6 +8,7 @@ import threading
 import pytest
 import torch
 
+from models import load
 from models.cache_folder import alone
 from models.catalogue import Entry, Wheel, entries, find
 from models.catalogue.dequantising import dequantised, gguf_in
@@ -163,6 +164,17 @@ def test_the_dequantised_weights_are_those_of_the_file(tmp_path):
     plain = write_gguf(tmp_path / "b.gguf", quantised=False)
     assert read_contents(plain).dtype == "float32"
     assert json.loads((dequantised(plain, "a test") / "config.json").read_text())["dtype"] == "float32"
+
+
+def test_the_tokenizer_is_that_of_the_file(tmp_path):
+    """Not CodeLlama's, for which transformers 5.0 takes it; and with the special tokens that the file names."""
+    loaded = load(str(write_gguf(tmp_path / "a.gguf", end=7)))
+    tokenizer, plain = loaded.tokenizer, load("embedded").tokenizer
+    assert (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id) == (0, 7, 7)
+    assert tokenizer.get_vocab() == plain.get_vocab()
+    for text in ("hello world. 12é", "  def f(x):\n\treturn x", "一棵树"):
+        assert tokenizer(text, add_special_tokens=False).input_ids == plain(text, add_special_tokens=False).input_ids
+        assert tokenizer.decode(tokenizer(text, add_special_tokens=False).input_ids) == text
 
 
 def test_files_that_are_no_model_are_told_in_one_line(tmp_path, gguf):

@@ -86,13 +86,13 @@ def test_every_token_is_counted_once_for_each_expert_it_is_sent_to(tiny_model, f
 
 def test_the_model_runs_its_experts_as_before_afterwards(tiny_model):
     model = tiny_model("mixtral")
-    before = model.get_experts_implementation()
+    before = model.config._experts_implementation
     during = []
     model.model.layers[0].mlp.experts.register_forward_pre_hook(
         lambda module, args: during.append(module.config._experts_implementation)
     )
     collect(model, 0)
-    assert set(during) == {"eager"} and model.get_experts_implementation() == before
+    assert set(during) == {"eager"} and model.config._experts_implementation == before
 
 
 def test_products_of_other_things_are_left_alone(tiny_model):

@@ -4,11 +4,11 @@ import json
 
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig
 
 from models.memory import OutOfMemory
 from pruning import PruningConfig, inspection, prune
-from pruning.capability import take_capability
+from pruning.capability import skeleton, take_capability
 from pruning.cli import main
 from pruning.saving import save_pruned
 
@@ -16,15 +16,15 @@ TEXTS = ["The gardener ties the young branches to the wall. "] * 40
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "opt", "qwen2_moe", "deepseek_v3", "gpt_oss"])
-def test_every_parameter_is_accounted_for_without_any_number(tiny_model, family):
+def test_every_parameter_is_accounted_for_without_any_number(tiny_model, family, tmp_path):
     model = tiny_model(family)
     capability = take_capability(model)
     kept = capability.never_pruned
     assert capability.prunable + sum(kept.values()) == capability.parameters == model.num_parameters()
     assert (kept["head"] == 0) == model.config.tie_word_embeddings
     assert kept["embeddings"] == sum(m.weight.numel() for m in model.modules() if isinstance(m, torch.nn.Embedding))
-    with torch.device("meta"):
-        assert take_capability(AutoModelForCausalLM.from_config(model.config)) == capability
+    model.config.save_pretrained(tmp_path)
+    assert take_capability(skeleton(tmp_path)) == capability
 
 
 def test_storage_experts_and_patterns_are_told(tiny_model):

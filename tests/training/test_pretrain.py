@@ -43,6 +43,7 @@ def test_shapes_are_named_by_their_parameters(shape, parameters):
     tokenizer = type("Tokenizer", (), {"__len__": lambda self: 4096, **vars(tokenizer)})()
     with torch.device("meta"):
         model = new_model(tokenizer, shape)
+    model.tie_weights()  # which transformers 5.0 leaves out where there are no numbers
     assert sum(parameter.numel() for parameter in model.parameters()) == pytest.approx(parameters, rel=0.05)
     assert model.config.head_dim * model.config.num_attention_heads == model.config.hidden_size
 
