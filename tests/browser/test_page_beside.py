@@ -18,6 +18,7 @@ def test_a_pruned_model_comes_to_the_open_page(visit, serve_app, tiny_folder, sh
     expect(page.locator("#generate-pruned footer b").first).not_to_be_empty(timeout=WAIT)
 
 
+@pytest.mark.slow
 def test_a_pruned_model_that_does_not_fit_is_said_on_the_page(visit, serve_app, tiny_folder, shoot):
     address, _ = serve_app("--model", tiny_folder(), "--pruned", "embedded", "--dtype", "float32")
     page = visit(address, width=390, height=844)

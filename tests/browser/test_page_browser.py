@@ -10,8 +10,8 @@ expect = pytest.importorskip("playwright.sync_api", reason="playwright is not in
 
 LOOKS = [
     pytest.param(dict(width=1280), id="desktop-light"),
-    pytest.param(dict(width=1280, dark=True), id="desktop-dark"),
-    pytest.param(dict(width=390, height=844), id="phone-light"),
+    pytest.param(dict(width=1280, dark=True), id="desktop-dark", marks=pytest.mark.slow),
+    pytest.param(dict(width=390, height=844), id="phone-light", marks=pytest.mark.slow),
     pytest.param(dict(width=390, height=844, dark=True, language="zh-CN"), id="phone-dark-chinese"),
 ]
 WAIT = 180_000  # milliseconds; the machine may be busy

@@ -11,8 +11,8 @@ expect = pytest.importorskip("playwright.sync_api", reason="playwright is not in
 WAIT = 240_000  # milliseconds; the machine may be busy
 LOOKS = [
     pytest.param(dict(width=1280), id="desktop-light"),
-    pytest.param(dict(width=1280, dark=True), id="desktop-dark"),
-    pytest.param(dict(width=390, height=844), id="phone-light"),
+    pytest.param(dict(width=1280, dark=True), id="desktop-dark", marks=pytest.mark.slow),
+    pytest.param(dict(width=390, height=844), id="phone-light", marks=pytest.mark.slow),
     pytest.param(dict(width=390, height=844, dark=True), id="phone-dark"),
 ]
 

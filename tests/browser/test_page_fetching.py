@@ -134,6 +134,7 @@ def test_without_a_network_it_says_so_once_and_works(visit, first_start, shoot):
     expect(page.locator("#generate-dense footer b").first).to_have_text("96", timeout=WAIT)
 
 
+@pytest.mark.slow
 def test_where_it_is_forbidden_nothing_is_asked(visit, first_start, held_index):
     index, asked, _ = held_index
     page = visit(first_start("--no-fetch", index=index))

@@ -11,6 +11,8 @@ from evals import evaluate_models
 from evals.results import read_results
 from models.errors import Cancelled
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def pair(tiny_folder):

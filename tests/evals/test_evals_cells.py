@@ -203,6 +203,7 @@ def cluster():
     found.shutdown()
 
 
+@pytest.mark.slow
 def test_ray_runs_cells_on_two_nodes_that_share_no_disk(stand_in, cluster, model, tiny_folder, monkeypatch):
     from evals.sweeping.engines.ray import RayTasks
 

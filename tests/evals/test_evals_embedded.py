@@ -22,6 +22,7 @@ def test_it_knows_english(dense):
     assert perplexity.n >= 8 and perplexity.protocol["text"] == "embedded"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compared", ["row", "layer"])
 def test_at_half_sparsity_dense_is_better_than_wanda_and_wanda_than_magnitude(dense, compared):
     """With the same weights compared, which is what makes it a comparison of the two scores."""

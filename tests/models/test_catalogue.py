@@ -114,6 +114,7 @@ def test_a_disk_without_room_is_told_before_anything_is_fetched(index):
     assert not asked
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", ["Fetching", "Dequantising"])
 def test_cancelled_at_any_time_it_leaves_nothing_that_could_be_loaded(index, own_cache, words):
     entry, _ = index
@@ -128,6 +129,7 @@ def test_cancelled_at_any_time_it_leaves_nothing_that_could_be_loaded(index, own
     assert (fetch(entry) / "config.json").is_file()
 
 
+@pytest.mark.slow
 def test_two_who_fetch_at_once_fetch_once(index):
     entry, asked = index
     found = []

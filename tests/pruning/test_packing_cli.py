@@ -79,6 +79,7 @@ def test_prune_with_pack_saves_a_packed_folder_and_says_what_it_saves(tiny_folde
     assert json.loads((tmp_path / "small" / "pruning.json").read_text())["packing"] == report["packing"]
 
 
+@pytest.mark.slow
 def test_an_n_of_m_model_takes_its_own_format(tiny_folder, run_cli, tmp_path):
     done = run_cli(*PRUNE, tiny_folder("llama"), "--out", tmp_path / "a", "--method", "magnitude", "--pattern", "2:4")
     assert done.returncode == 0, done.stderr

@@ -33,6 +33,7 @@ def ids(pruned):
     return pruned.tokenizer(load_text("embedded").content, return_tensors="pt", verbose=False).input_ids[0]
 
 
+@pytest.mark.slow
 def test_fifty_prompts_are_written_on_with_the_same_tokens(pruned, ids):
     if library.kernels() is None:
         pytest.skip(f"kernels: {library.state()}")

@@ -179,6 +179,7 @@ def test_nothing_is_compiled_at_import(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_two_processes_compile_once_even_after_one_was_killed(tmp_path):
     if library.kernels() is None:
         pytest.skip(library.state())
@@ -204,6 +205,7 @@ def test_two_processes_compile_once_even_after_one_was_killed(tmp_path):
     assert len(list(folder.glob("*.so"))) == 1
 
 
+@pytest.mark.slow
 def test_no_kernel_leaves_its_memory(tmp_path):
     compiler = library._compiler()
     if compiler is None:

@@ -133,7 +133,7 @@ def test_a_process_that_was_killed_is_gone_on_with(capsys, folder, undisturbed, 
 
 
 @pytest.mark.parametrize("settings", SETTINGS)
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("bfloat16", marks=pytest.mark.slow)])
 def test_wherever_it_stops_the_weights_end_the_same(monkeypatch, folder, tmp_path, settings, dtype):
     command = ["prune", str(folder), *QUICK, *SETTINGS[settings], "--dtype", dtype]
     assert main([*command, "--out", str(tmp_path / "whole")]) == 0

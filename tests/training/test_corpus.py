@@ -167,6 +167,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("limit", "workers"), [(0.2, 2), (0.9, 1)])
 def test_a_killed_build_goes_on_to_the_same_bytes(built, root, tmp_path, limit, workers):
     here, out = Path(__file__).parent, tmp_path / "out"

@@ -19,6 +19,8 @@ KILLED = """
 import os, signal, sys
 import models.progress
 from training.__main__ import main
+
+pytestmark = pytest.mark.slow
 def kill(fraction, message):
     if fraction > 0.8:
         os.kill(os.getpid(), signal.SIGKILL)

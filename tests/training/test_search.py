@@ -49,6 +49,7 @@ def workplace(tmp_path, tiny_folder, tiny_tokenizer):
     return model, corpus, root
 
 
+@pytest.mark.slow
 def test_the_command_line_searches_then_fine_tunes_with_what_it_found(workplace, tmp_path, run_cli):
     model, corpus, root = workplace
     none = ("phrases=0", "unanswerable=0", "headline=0")
