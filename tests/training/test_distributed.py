@@ -12,6 +12,7 @@ from models.files import write_json
 from training.shards import write_shard
 
 ROOT = os.path.join(os.path.dirname(__file__), "..", "..")
+pytestmark = pytest.mark.slow
 STEPS, BATCH, LENGTH = 12, 4, 32
 RUN = ("--tokens", STEPS * BATCH * LENGTH, "--batch", BATCH, "--length", LENGTH, "--threads", 1, "--schedule", "wsd")
 RUN += ("--learning-rate", 1e-3, "--checkpoint-every", 4, "--validate-every", 4, "--optimizer", "adamw")
@@ -20,7 +21,6 @@ import os, signal, sys
 import models.progress
 from training.__main__ import main
 
-pytestmark = pytest.mark.slow
 def kill(fraction, message):
     if fraction > 0.8:
         os.kill(os.getpid(), signal.SIGKILL)
