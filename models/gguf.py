@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 ORIGIN = "espalier_origin.json"  # beside the weights: where they came from
+FORM = 2  # of a copy: raised when something else is saved, so that older copies are made again
 MAGIC = b"GGUF"
 FLOATS = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 SPLIT = "-of-"
@@ -91,7 +92,7 @@ def convert(file: Path, folder: Path, source: str) -> None:
     with quiet_transformers():
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
-    origin = asdict(contents) | {"source": source, "file": file.name, "dtype": contents.dtype}
+    origin = asdict(contents) | {"source": source, "file": file.name, "dtype": contents.dtype, "form": FORM}
     (folder / ORIGIN).write_text(json.dumps(origin, indent=2) + "\n", encoding="utf-8")
 
 
@@ -113,12 +114,26 @@ def _tokenizer(file: Path) -> "PreTrainedTokenizerBase":
     return tokenizer
 
 
+def is_copy(folder: Path) -> bool:
+    """Whether a folder is a dequantised copy as this version makes it."""
+    return origin(folder).get("form") == FORM
+
+
+def is_outdated(folder: Path) -> bool:
+    """Whether a folder is a dequantised copy that an earlier version made, with other contents."""
+    return bool(origin(folder)) and not is_copy(folder)
+
+
+def origin(folder: Path) -> dict:
+    """What a dequantised copy keeps of where it came from; empty for any other folder."""
+    file = folder / ORIGIN
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+
+
 def origin_note(folder: Path) -> str | None:
     """Where the weights of a folder that was dequantised come from, in one sentence; None for any other folder."""
-    file = folder / ORIGIN
-    if not file.is_file():
+    if not (told := origin(folder)):
         return None
-    told = json.loads(file.read_text(encoding="utf-8"))
     return (
         f"The weights were dequantised from {told['file']} ({told['kind']}, {told['source']}): "
         "their figures are not those of the original model."

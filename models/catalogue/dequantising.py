@@ -11,13 +11,12 @@ from models.cache_folder import alone, cache_folder
 from models.catalogue.child import watch
 from models.errors import EspalierError, RequestError
 from models.files import clear_leftovers, new_folder, sha256
-from models.gguf import ORIGIN, read_contents
+from models.gguf import is_copy, read_contents
 from models.progress import Progress, silent
 from models.units import format_bytes
 
 ROOT = Path(__file__).parents[2]
 SPEED = 8e6  # parameters a second on two slow cores, for the progress bar alone
-FORM = 2  # of a copy: raised when more or something else is saved, so that older ones are not taken
 ROOM = 1.1  # of the bytes that the copy will have
 
 
@@ -38,13 +37,13 @@ def dequantised(file: Path, source: str, progress: Progress = silent) -> Path:
     `progress` may raise to cancel: nothing is left behind.
     """
     progress(0.0, f"Reading {file.name}")
-    place = cache_folder("models", f"gguf-{sha256(file)[:16]}-{FORM}")
-    if (place / ORIGIN).is_file():
+    place = cache_folder("models", f"gguf-{sha256(file)[:16]}")
+    if is_copy(place):
         return place
     contents = read_contents(file)
     require_room(place.parent, int(ROOM * contents.parameters * (4 if contents.dtype == "float32" else 2)), file.name)
     with alone(place.with_suffix(".lock"), lambda: progress(0.0, "Another process dequantises it: waiting")):
-        if (place / ORIGIN).is_file():
+        if is_copy(place):
             return place
         clear_leftovers(place)
         shutil.rmtree(place, ignore_errors=True)

