@@ -62,9 +62,9 @@ class CellProcess:
 
     def close(self) -> None:
         """Ends the process and all that it started, and waits until it has told so."""
-        if self._process.poll() is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
+        # Without a look at the process itself: what it started may outlive it.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._listener.join()
 
     def _listen(self) -> None:

@@ -29,6 +29,7 @@ from models.files import new_file, new_folder
 ROOT = Path(__file__).parents[3]
 PACKAGES = ("models", "training", "pruning", "evals")  # a cell imports nothing of the floors above
 GRACE = 10  # seconds that cancelled tasks have to end their processes
+TRIES = 3  # at most, of cancelling a task, in that time
 Content = dict[str, Any]  # the bytes of files, or references to them in the object store, by their relative paths
 
 
@@ -82,13 +83,14 @@ class RayTasks:
 
     def close(self) -> None:
         """Cancels the tasks, which end their processes, and leaves the cluster as it was found."""
-        tasks = list(self._running)
-        for task in tasks:
-            self._ray.cancel(task, force=False)
-        if tasks:
-            _, stubborn = self._ray.wait(tasks, num_returns=len(tasks), timeout=GRACE)
+        stubborn = list(self._running)
+        for _ in range(TRIES):  # an interrupt that comes while Python runs a finaliser is lost
             for task in stubborn:
-                self._ray.cancel(task, force=True)
+                self._ray.cancel(task, force=False)
+            if stubborn:
+                _, stubborn = self._ray.wait(stubborn, num_returns=len(stubborn), timeout=GRACE / TRIES)
+        for task in stubborn:
+            self._ray.cancel(task, force=True)  # what its process started outlives it
         self._running.clear()
         self._sent.clear()
         if self._began:
