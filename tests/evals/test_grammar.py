@@ -8,7 +8,6 @@ from evals.asking.respondent import Respondent
 from evals.metrics.grammar import answer, figures, judge
 from evals.task import Task
 from models import Loaded
-from models.errors import RequestError
 from models.progress import silent
 
 WORDS = ["The tree", "A gardener", "Café crème", "no one", "cuts", "is", "grows", "the branches", "away", "花园"]
@@ -61,6 +60,9 @@ def test_a_tie_is_wrong_and_each_term_is_told_apart(loaded):
     assert [figure.name for figure in figures(TASK)] == ["accuracy", "accuracy[one]"]
 
 
-def test_a_pair_of_the_same_sentence_is_refused(loaded):
-    with pytest.raises(RequestError, match="a minimal pair differs"):
-        answers(loaded, [{"good": "the same", "bad": "the same", "term": "one"}])
+def test_a_pair_of_the_same_sentence_is_wrong_whatever_its_figures(loaded):
+    """BLiMP itself has seven of them."""
+    row = {"good": "the same", "bad": "the same", "term": "one"}
+    [(good, bad)] = answers(loaded, [row])
+    assert good["choice"] == bad["choice"] == "the same"
+    assert judge(TASK, row, [{**good, "log_likelihood": -1.0}, bad | {"log_likelihood": -2.0}])["accuracy"] == [0.0]
