@@ -122,7 +122,7 @@ KINDS = {
         {"prompt": "{good}", "good": "good", "bad": "bad", "group": "kind", "groups": ["a"]},
         {"good": "They sleep.", "bad": "They sleeps.", "kind": "a"},
         [
-            ({"bad": None}, "'bad' is null"), ({"bad": "They sleep."}, "both sentences are"),
+            ({"bad": None}, "'bad' is null"), ({"bad": " "}, "'bad' is empty"),
             ({"kind": None}, "'kind' is null"), ({"good": 5.5, "bad": None}, "'bad' is null"),
         ],
     ),
