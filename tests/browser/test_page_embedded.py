@@ -13,7 +13,7 @@ LOOKS = [
     pytest.param(dict(width=1280), id="desktop-light"),
     pytest.param(dict(width=1280, dark=True), id="desktop-dark", marks=pytest.mark.slow),
     pytest.param(dict(width=390, height=844), id="phone-light", marks=pytest.mark.slow),
-    pytest.param(dict(width=390, height=844, dark=True), id="phone-dark"),
+    pytest.param(dict(width=390, height=844, dark=True), id="phone-dark", marks=pytest.mark.slow),
 ]
 
 
@@ -70,6 +70,7 @@ def test_the_whole_idea_on_the_embedded_model(visit, address, shoot, look, reque
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "the page scrolls sideways"
 
 
+@pytest.mark.slow
 def test_stop_on_the_embedded_model(visit, address):
     page = visit(address)
     set_slider(page, "max-new-tokens", 448)

@@ -109,6 +109,7 @@ def test_an_untouched_page_changes_to_the_model_when_it_has_come(visit, first_st
     assert sum(path.endswith(".whl") for path in asked) == 1
 
 
+@pytest.mark.slow
 def test_cancelled_it_leaves_a_line_and_can_be_chosen_later(visit, first_start, held_index, shoot):
     index, asked, gate = held_index
     page = visit(first_start(index=index), width=390, height=844)
@@ -124,6 +125,7 @@ def test_cancelled_it_leaves_a_line_and_can_be_chosen_later(visit, first_start, 
     expect(model_of(page)).to_have_value("smollm2 · 635 KiB · MIT · here", timeout=WAIT)
 
 
+@pytest.mark.slow
 def test_without_a_network_it_says_so_once_and_works(visit, first_start, shoot):
     page = visit(first_start(index=DEAD), dark=True)
     expect(page.locator("#notice")).to_contain_text("smollm2 could not be fetched.", timeout=WAIT)

@@ -55,6 +55,7 @@ def test_moving_the_slider_prunes_and_the_strip_and_the_panes_follow(visit, addr
     expect(strip).not_to_contain_text("live preview")
 
 
+@pytest.mark.slow
 def test_with_the_switch_off_the_slider_waits_for_prune(visit, address):
     page = visit(address, width=1280)
     page.locator("#live input").uncheck()

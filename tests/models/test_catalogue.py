@@ -163,10 +163,15 @@ def test_the_dequantised_weights_are_those_of_the_file(tmp_path):
         assert torch.equal(opened.get_tensor("model.layers.1.mlp.down_proj.weight"), expected)
     before = files_of(folder)
     assert dequantised(file, "again") == folder and files_of(folder) == before
-    origin = folder / ORIGIN
+
+
+@pytest.mark.slow
+def test_a_copy_of_an_earlier_version_is_made_again_and_float32_stays_float32(tmp_path, gguf):
+    folder = dequantised(gguf, "a test")
+    before, origin = files_of(folder), folder / ORIGIN
     origin.write_text(json.dumps(json.loads(origin.read_text()) | {"form": 1}))  # as an earlier version made it
     (folder / "tokenizer.json").unlink()
-    assert dequantised(file, "a test") == folder and files_of(folder) == before
+    assert dequantised(gguf, "a test") == folder and files_of(folder) == before
     plain = write_gguf(tmp_path / "b.gguf", quantised=False)
     assert read_contents(plain).dtype == "float32"
     assert json.loads((dequantised(plain, "a test") / "config.json").read_text())["dtype"] == "float32"
