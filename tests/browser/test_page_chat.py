@@ -37,7 +37,7 @@ def send(page, text: str, turns: int):
 def finished(page, turns: int):
     for side in SIDES:
         expect(pane(page, side).locator(".said")).to_have_count(turns, timeout=WAIT)
-        expect(pane(page, side).locator(".badge")).to_have_text(re.compile("ended the text|reached"), timeout=WAIT)
+        expect(pane(page, side).locator(".badge")).to_have_text(re.compile("finished|reached"), timeout=WAIT)
     expect(page.locator("#generate-run")).to_be_enabled(timeout=WAIT)
 
 
@@ -50,7 +50,7 @@ def test_two_turns_again_clear_and_plain(visit, address):
     expect(page.locator("#generate-asked")).to_contain_text("Asked in its chat template.")
     expect(page.get_by_label("Message")).to_have_value("What is the capital of France?")
     page.locator("#generate-run").click()  # before the settings were ever unfolded
-    expect(pane(page, "dense").locator(".badge")).to_have_text(re.compile("ended the text|reached"), timeout=WAIT)
+    expect(pane(page, "dense").locator(".badge")).to_have_text(re.compile("finished|reached"), timeout=WAIT)
     page.get_by_role("button", name="Clear").click()
     prune(page)
     set_slider(page, "max-new-tokens", "16")

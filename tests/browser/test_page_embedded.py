@@ -45,7 +45,7 @@ def test_the_whole_idea_on_the_embedded_model(visit, address, shoot, look, reque
 
     press(page, "generate")
     for pane in panes(page, "generate"):
-        expect(pane.locator(".badge")).to_have_text(re.compile("reached the length|ended the text"), timeout=WAIT)
+        expect(pane.locator(".badge")).to_have_text(re.compile("reached the length|finished"), timeout=WAIT)
         words = pane.locator(".text").inner_text().split()
         assert len(set(words)) > 20, "the model writes the same words over and over"
     expect(page.locator("#parting .verdict")).not_to_be_empty()
@@ -60,7 +60,7 @@ def test_the_whole_idea_on_the_embedded_model(visit, address, shoot, look, reque
 
     press(page, "answer")
     for pane in panes(page, "answer"):
-        expect(pane.locator(".badge")).to_have_text(re.compile("ended the answer|ended the text|reached"), timeout=WAIT)
+        expect(pane.locator(".badge")).to_have_text(re.compile("ended the answer|finished|reached"), timeout=WAIT)
     shoot(page, f"{name}-3-answered")
 
     page.locator("button[role=tab][data-tab-id=generate]").click()

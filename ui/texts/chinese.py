@@ -87,7 +87,7 @@ CHINESE = {
     "live": "实时，两个模型共用机器",
     "live_alone": "实时",
     "waiting": "等待机器空闲",
-    "ended_end": "文本结束",
+    "ended_end": "已结束",
     "ended_length": "达到长度",
     "note_context": "模型的上下文已满，文本到此为止。",
     "note_length": "回答可能未完：已达到所要求的新词元数。",

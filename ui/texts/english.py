@@ -94,7 +94,7 @@ ENGLISH = {
     "live": "live, the two share the machine",
     "live_alone": "live",
     "waiting": "waiting for the machine",
-    "ended_end": "ended the text",
+    "ended_end": "finished",
     "ended_length": "reached the length",
     "note_context": "The text ends here because the model's context is full.",
     "note_length": "The answer may go on: it was cut at the number of new tokens that was asked for.",
