@@ -78,7 +78,7 @@ def refuse_taken_port(host: str, port: int) -> None:
     if not 0 < port < 65536:
         raise RequestError(f"There is no port {port}: choose one from 1024 to 65535.")
     if not host.strip():
-        raise RequestError("The host is empty: leave --host away, or give an address of this machine.")
+        raise RequestError("The host is empty: omit --host, or give an address of this machine.")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

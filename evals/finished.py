@@ -18,7 +18,7 @@ FILE_NAME = "unfinished.json"
 class Finished:
     """The finished metrics of the run in a folder; without a folder nothing is kept.
 
-    `settings` are all that the figures depend on (JSON types): what another run left there is not heeded. `path` is the
+    `settings` are all that the figures depend on (JSON types): what another run left there is ignored. `path` is the
     file, None without a folder.
     """
 

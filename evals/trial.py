@@ -22,7 +22,7 @@ class Trial:
 
     `quick` asks for fewer samples of the same quantities. `notes` collects sentences for the reader of the report,
     `samples` what every model answered, by model and task, and `contexts_cut` of how many `rows` how many `tokens` were
-    cut off. `options` are those of the command line that only some metrics heed (`protocol`, `length`, `stride`);
+    cut off. `options` are those of the command line that only some metrics use (`protocol`, `length`, `stride`);
     `source` is the folder of the public data sets.
     """
 

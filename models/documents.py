@@ -52,7 +52,7 @@ def file_documents(path: Path, columns: Sequence[str] | None = None) -> Iterator
         with reading(path), opener(path, "rt", encoding="utf-8-sig", newline="") as file:  # line ends as they are
             if kind.endswith(PLAIN):
                 if columns:
-                    raise RequestError(f"{path} is plain text and has no columns: leave --columns away.")
+                    raise RequestError(f"{path} is plain text and has no columns: omit --columns.")
                 yield checked(file.read(), str(path))
             else:
                 lines = ((number, line) for number, line in enumerate(file, 1) if line.strip())

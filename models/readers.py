@@ -40,7 +40,7 @@ def register_layouts(check: str, apply: str) -> None:
 def find_layout(deed: str) -> Callable:
     """What checks a layout, or applies it. RequestError if no layouts are registered."""
     if deed not in _layouts:
-        raise RequestError("A layout after :: needs `import pruning` before loading; or leave it away.")
+        raise RequestError("A layout after :: needs `import pruning` before loading; or omit it.")
     return _imported(_layouts[deed])
 
 

@@ -105,7 +105,7 @@ class PruningConfig:
             if getattr(self, name) != plain:
                 raise RequestError(
                     f"--{name} {getattr(self, name)} is about single weights and --structure {self.structure} "
-                    f"takes out whole parts: leave one of them away."
+                    f"takes out whole parts: omit one of them."
                 )
 
     def _check_recovery(self) -> None:
@@ -115,7 +115,7 @@ class PruningConfig:
         if not _is_number(self.recover_minutes) or not 0 < self.recover_minutes < math.inf:
             raise RequestError(f"Recovery must be given more than 0 minutes, not {self.recover_minutes!r}.")
         if names == ["none"]:
-            raise RequestError("--recover-minutes is how long --recover may take: say which recovery, or leave it away.")
+            raise RequestError("--recover-minutes is how long --recover may take: say which recovery, or omit it.")
         self._fill("recover_minutes", float(self.recover_minutes))
 
     def _check_pair(self) -> None:
@@ -141,7 +141,7 @@ class PruningConfig:
         if implied is not None and not math.isclose(self.sparsity, implied, abs_tol=1e-6):
             raise RequestError(
                 f"The pattern {self.pattern} means a sparsity of {implied:g}, not {self.sparsity:g}: "
-                "leave --sparsity away or choose another pattern."
+                "omit --sparsity or choose another pattern."
             )
 
     def _check_budget(self, implied: float | None) -> None:
@@ -149,7 +149,7 @@ class PruningConfig:
         if implied is not None:
             raise RequestError(
                 f"The pattern {self.pattern} means a sparsity of {implied:g}, which leaves nothing to fit to a budget: "
-                "leave --budget away or choose another pattern."
+                "omit --budget or choose another pattern."
             )
 
     def _check_shares(self) -> None:
@@ -159,12 +159,12 @@ class PruningConfig:
             why = "fixes the sparsity of every projection" if fixed else "shares out the sparsity itself"
             raise RequestError(
                 f"The pattern {self.pattern} {why}, which leaves the allocation {self.allocation} nothing to do: "
-                "leave --allocation away or choose another pattern."
+                "omit --allocation or choose another pattern."
             )
         if self.schedule != "one-shot" and fixed:
             raise RequestError(
                 f"The pattern {self.pattern} knows no sparsity in between for the schedule {self.schedule}: "
-                "leave --schedule away or choose another pattern."
+                "omit --schedule or choose another pattern."
             )
 
     def _check_calibration(self) -> None:
@@ -172,7 +172,7 @@ class PruningConfig:
             raise RequestError("The calibration must be embedded, self, a text file or a Hub data set.")
         source = find_source(self.calibration)
         if self.parsed_columns() and not source.takes_columns:
-            raise RequestError(f"The calibration {self.calibration} has no columns: leave --columns away.")
+            raise RequestError(f"The calibration {self.calibration} has no columns: omit --columns.")
         if not isinstance(self.samples, int) or self.samples < 1:
             raise RequestError(f"The number of calibration samples must be at least 1, not {self.samples}.")
         if self.sequence_length is not None and (not isinstance(self.sequence_length, int) or self.sequence_length < 2):
@@ -192,7 +192,7 @@ class PruningConfig:
         if self.sparsity is not None and not math.isclose(self.sparsity, sparsity, abs_tol=1e-6):
             raise RequestError(
                 f"The budget of {self.budget} means a sparsity of {sparsity:.4f} for this model, not {self.sparsity:g}: "
-                "leave one of them away."
+                "omit one of them."
             )
         return replace(self, sparsity=sparsity)
 

@@ -94,7 +94,7 @@ def _request(options: argparse.Namespace) -> tuple[PruningConfig, Plan | None]:
         return PruningConfig(**given), None
     if given:
         name = next(iter(given)).replace("_", "-")
-        raise RequestError(f"--plan brings its own settings with it: leave --{name} away.")
+        raise RequestError(f"--plan brings its own settings with it: omit --{name}.")
     return read_record(read_json(options.plan))
 
 
@@ -107,7 +107,7 @@ def _load(options: argparse.Namespace) -> tuple[Loaded, torch.device, torch.dtyp
     """The model, where its blocks are computed, and in which dtype (None: in the model's)."""
     device = choose_device(options.device)
     if options.offload and device.type == "cpu":
-        raise RequestError("--offload has one block at a time on the GPU: there is none here, so leave it away.")
+        raise RequestError("--offload needs a GPU: none was found. Omit it.")
     loaded, computed = load_dense(options.model, options.device, options.dtype, "cpu" if options.offload else None)
     return loaded, device, computed
 

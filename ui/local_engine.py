@@ -138,7 +138,7 @@ class LocalEngine:
             config = replace(config, **calibration_sizes(dense, settings))
             report = prune(network, dense.tokenizer, config, progress=part(progress, 0.0, 0.6))
             if (layout := LAYOUTS[settings.layout]) is not None:
-                aside(kernels)  # compiled the first time, by a compiler that heeds nobody
+                aside(kernels)  # compiled the first time, by a compiler that cannot be cancelled
                 packing = pack(network, Format.parse(layout), progress=part(progress, 0.6, 0.7))
                 report = replace(report, packing=packing)
         described = describe(network, model, dense.description.revision, dense.description.notes)
@@ -238,6 +238,6 @@ def calibration_sizes(dense: Loaded, settings: Settings | None = None) -> dict:
 def _refuse_at_once(pruned: str) -> None:
     """RequestError for what can be known of a saved model before anything is loaded."""
     if not pruned.strip():
-        raise RequestError("Name a pruned model, or leave --pruned away.")
+        raise RequestError("Name a pruned model, or omit --pruned.")
     if (source := locate_at_once(pruned)) is not None:
         check_folder(source)

@@ -2,7 +2,7 @@
 
 Two windows of one article are alike, and an interval that takes them for independent is too narrow: on WikiText-2 by
 almost half. Blocks of a seventh of the text keep the dependence within them. So few blocks say little about their own
-spread, which the studentised bootstrap makes up for as Student's t does for means, and unlike t it heeds skewness.
+spread, which the studentised bootstrap makes up for as Student's t does for means, and unlike t it allows for skewness.
 How well each of these covers the truth is measured by `benchmarks/interval_coverage.py`.
 """
 

@@ -80,7 +80,7 @@ def test_what_was_measured_on_another_machine_is_measured_again(model, counting,
         assert counting == [1], change
 
 
-def test_finished_metrics_of_other_settings_are_not_heeded(tmp_path):
+def test_finished_metrics_of_other_settings_are_ignored(tmp_path):
     result = Result("m", "memory", Measurement("bytes", 1.0, "B", protocol={}))
     Finished(tmp_path, {"quick": True}).keep("memory", [result], [])
     assert Finished(tmp_path, {"quick": True}).find("memory") is not None

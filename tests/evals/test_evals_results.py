@@ -181,7 +181,7 @@ LOW, HIGH = (-0.2, -0.1), (0.1, 0.2)
         ((0.0, 0.0), 1.0, 1.0, "no difference"),
     ],
 )
-def test_a_verdict_heeds_the_interval_the_test_and_the_number_of_tasks(interval, p, holm, words):
+def test_a_verdict_takes_in_the_interval_the_test_and_the_number_of_tasks(interval, p, holm, words):
     measured = Measurement("accuracy_difference", sum(interval) / 2, "", interval)
     assert in_words(Result("a", "g", measured, "b", PairedTest("exact", p, 0.1, holm))) == words
 

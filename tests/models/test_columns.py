@@ -101,5 +101,5 @@ def test_a_file_of_conversations_is_read_line_by_line_and_checked(tmp_path):
 
 def test_plain_text_has_no_columns(tmp_path):
     (tmp_path / "a.txt").write_text("words")
-    with pytest.raises(RequestError, match="leave --columns away"):
+    with pytest.raises(RequestError, match="omit --columns"):
         next(file_documents(tmp_path / "a.txt", ("text",)))

@@ -192,7 +192,7 @@ def test_columns_are_taken_recorded_and_part_of_the_identity(tiny_folder, tmp_pa
 
 def test_columns_make_no_sense_without_rows(tmp_path):
     for name in ("embedded", "self"):
-        with pytest.raises(RequestError, match=f"{name} has no columns: leave --columns away"):
+        with pytest.raises(RequestError, match=f"{name} has no columns: omit --columns"):
             PruningConfig(calibration=name, columns="text")
     with pytest.raises(RequestError, match="each once"):
         PruningConfig(calibration=str(tmp_path / "a.jsonl"), columns="a,,b")

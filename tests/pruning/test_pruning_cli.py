@@ -143,9 +143,9 @@ def test_help_imports_nothing_heavy():
         (["--sparsity", "half"], "invalid float"),
         (["--pack", "zip"], "use auto"),
         (["--activations", "elsewhere"], "invalid choice"),
-        (["--device", "cpu", "--offload"], "leave it away"),
+        (["--device", "cpu", "--offload"], "--offload needs a GPU"),
         (["--plan", "missing.json"], "missing.json does not exist"),
-        (["--plan", "plan.json", "--sequence-length", "64"], "leave --sequence-length away"),
+        (["--plan", "plan.json", "--sequence-length", "64"], "omit --sequence-length"),
     ],
 )
 def test_a_wrong_request_is_one_line_and_writes_nothing(capsys, folder, tmp_path, arguments, says):

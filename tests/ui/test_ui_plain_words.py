@@ -59,11 +59,11 @@ def test_no_message_of_the_lower_floors_keeps_an_option():
 
 def test_complaints_of_the_page_and_its_endpoints_have_none():
     def broken() -> dict:
-        raise RequestError("The pattern fixes it: leave --sparsity away.")
+        raise RequestError("The pattern fixes it: omit --sparsity.")
 
     with pytest.raises(gr.Error) as caught:
         explained(broken)()
-    assert caught.value.message == "The pattern fixes it: leave the sparsity away."
+    assert caught.value.message == "The pattern fixes it: omit the sparsity."
     for error in (EspalierError("try --dtype float32"), ValueError("bad --dtype\nnews")):
         for language in LANGUAGES:
             assert not OPTION.search(explain(error, Words(language)))

@@ -136,7 +136,7 @@ ENGLISH = {
     "repetition_penalty": "Repetition penalty",
     "repetition_penalty_info": "1 is off",
     "seed": "Seed",
-    "seed_info": "both models draw the same luck",
+    "seed_info": "both models use the same random numbers",
     "repeats": "Race: times each",
     "examples": "Examples",
     "part_at": "The texts part at token {at}: dense writes {dense}, pruned writes {pruned}.",

@@ -25,7 +25,7 @@ class Local:
         program: Sequence[str] = PROGRAM,
     ):
         if address is not None:
-            raise RequestError("--address is of a cluster: leave it away, or use --engine ray.")
+            raise RequestError("--address is of a cluster: omit it, or use --engine ray.")
         choose_device(device)
         self.workers = 1 if workers is None else workers
         self.alone = self.workers == 1
