@@ -21,6 +21,7 @@ from models.files import write_text
 
 PAGES = (
     ROOT / "README.md",
+    *(ROOT / "docs" / f"{name}.md" for name in ("page", "pruning", "packing", "embedded")),
     ROOT / "models" / "embedded" / "README.md",
     ROOT / "evals" / "README.md",
     ROOT / "training" / "README.md",
@@ -34,7 +35,7 @@ BLOCKS = {
         harness.perplexity_speed,
         packed.packed_decode, packed.packed_layouts, packed.packed_loading, packed.packed_prefill, packed.packed_products,
         page.startup, page.streaming, pruned.one_shot, pruned.pruning_cost, pruned.pruning_waits, pruned.resume_kills, pruned.solvers,
-        real.real_dense, real.real_model, real.real_packed, real.real_tasks, registered.methods, registered.metrics, registered.tasks, trained.classification_folds, trained.data_building,
+        real.real_dense, real.real_model, real.real_packed, real.real_short, real.real_tasks, registered.methods, registered.metrics, registered.tasks, trained.classification_folds, trained.data_building,
         trained.distillation, trained.trainer, trained.training_speed,
     )
 }  # fmt: skip

@@ -31,6 +31,29 @@ def real_model() -> str:
     return f"{table(headers, rows)}\n\n{_about(cells)}"
 
 
+def real_short() -> str:
+    """What a first look needs of the same cells."""
+    cells = measured()
+    headers = [
+        "zeros", "method", "perplexity, WikiText-2", "loss over dense, of Wanda's", "accuracy, 7 tasks",
+        "likeliest token as dense", "pruned in",
+    ]  # fmt: skip
+    rows = []
+    for cell in _ordered(cells):
+        perplexity = f"{figures.perplexity(cell, next(iter(TEXTS)))['value']:.1f}"
+        mean = _percent(figures.mean_accuracy(cell))
+        accuracy = f"{mean['value']:.1f} ± {(mean['interval'][1] - mean['interval'][0]) / 2:.1f} %"
+        if cell["cell"] == DENSE:
+            rows.append(["", DENSE, perplexity, "", accuracy, "", ""])
+            continue
+        other = cells.get(f"{REFERENCE}@{cell['pattern']}")
+        ratio = spread(figures.excess_ratio(cell, other, cells[DENSE]), ".2f") if other and other is not cell else "1"
+        agreement = f"{100 * figures.close(cell, 'agreement')['value']:.0f} %"
+        taken = format_seconds(cell["pruning"])
+        rows.append([cell["pattern"], cell["contender"], perplexity, ratio, accuracy, agreement, taken])
+    return f"{table(headers, rows)}\n\n{where(cells[DENSE])}"
+
+
 def real_tasks() -> str:
     """The accuracy of every task."""
     cells = measured()
@@ -47,14 +70,16 @@ def real_packed() -> str:
     cells = measured()
     rows = []
     for cell in _ordered(cells):
+        if cell["contender"] not in (DENSE, REFERENCE):  # equally many zeros take equally many bytes and as long
+            continue
         for layout, found in cell["packed"].items():
             if layout == PLAIN and cell["cell"] != DENSE:
                 continue
             rate = spread(figures.speed(cell, layout), ".1f")
             ratio = "1" if layout == PLAIN else spread(figures.times(cell, layout, PLAIN), ".2f")
             name = LAYOUTS.get(layout, layout)
-            rows.append([cell["pattern"], cell["contender"], name, format_bytes(found["bytes"]), rate, ratio])
-    headers = ["zeros", "method", "layout", "bytes in memory", "tokens/s", "times transformers, dense"]
+            rows.append([cell["pattern"] or "none", name, format_bytes(found["bytes"]), rate, ratio])
+    headers = ["zeros", "layout", "bytes in memory", "tokens/s", "times transformers, dense"]
     return f"{table(headers, rows)}\n\nGreedy, batch 1, each pair in the same turns. {_about(cells)}"
 
 

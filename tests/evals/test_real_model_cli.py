@@ -52,7 +52,7 @@ def test_cells_are_measured_once_and_published(data, tiny_folder, tmp_path, run_
     assert again.returncode == 0 and "Nothing is due" in again.stdout
     monkeypatch.setattr(stored, "RESULTS", tmp_path)
     monkeypatch.setattr(real, "MODEL", folder.name)
-    assert "| 0.5" in real.real_model() and "wanda" in real.real_packed()
+    assert "| 0.5" in real.real_model() and "| 0.5" in real.real_packed() and "wanda" in real.real_short()
 
 
 @pytest.mark.parametrize(

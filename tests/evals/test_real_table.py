@@ -93,6 +93,8 @@ def test_the_table_shows_what_is_there_and_says_what_is_missing(store):
     assert "Not measured yet: `sparsegpt@0.5`" in shown and "`wanda@0.5`" not in shown
     assert "packed, int8" in real.real_packed() and "3.00" in real.real_packed()
     assert "piqa" in real.real_tasks()
+    short = [line for line in real.real_short().splitlines() if line.startswith("| 0.5")]
+    assert len(short) == 2 and "3.00" in short[1]
 
 
 def test_cells_of_another_protocol_are_left_out(store):
