@@ -60,7 +60,6 @@ def write_folders(shape: str, sparsity: float, room: Path) -> dict[str, dict]:
 
 def load_here(folder: str) -> dict:
     """Loads a folder in this process: seconds, bytes, and how far the resident memory rose meanwhile."""
-    import pruning  # noqa: F401 -- registers the reader of packed folders
     from models.loading import load_network
     from models.memory import parameter_bytes
     from models.source import locate

@@ -1,4 +1,4 @@
-"""The command line: `python -m pruning prune|pack|unpack|inspect|methods`. Imports nothing heavy until a command runs."""
+"""The command line: `python -m pruning prune|run|pack|unpack|inspect|methods`. Imports nothing heavy until a command runs."""
 
 import argparse
 import json
@@ -16,7 +16,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
     parser = Parser(prog="python -m pruning", description="Make a language model smaller, and see what was removed.")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="prune|pack|unpack|inspect|methods")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="prune|run|pack|unpack|inspect|methods")
     _add_prune(commands)
     _add_packing(commands)
     inspect = commands.add_parser("inspect", help="what was removed, layer by layer, read back from the files")
@@ -32,22 +32,36 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _add_prune(commands) -> None:
     prune = commands.add_parser("prune", help="prune a model and save it as a plain Hugging Face folder")
-    prune.add_argument("model", metavar="MODEL", help="embedded, a folder, or a Hub id owner/name[@revision]")
-    prune.add_argument("--out", metavar="DIR", help="the folder to write; must not hold anything yet")
+    _add_model(prune)
     prune.add_argument("--plan", metavar="FILE", help="the plan that --dry-run --json or a pruning.json holds")
-    prune.add_argument("--device", default="auto", metavar="auto|cpu|cuda", help="where to compute")
-    prune.add_argument("--offload", action="store_true", help="only one block at a time on the GPU")
-    prune.add_argument(
-        "--dtype", default="auto", metavar="auto|float32|bfloat16|float16", help="of the result (auto: as stored)"
-    )
-    prune.add_argument("--activations", default="cpu", choices=["cpu", "disk"], help="where they wait between blocks")
     prune.add_argument(
         "--pack", nargs="?", const="auto", metavar="FORMAT", help="save it packed, small and fast (see pack --help)"
     )
-    prune.add_argument("--resume", action="store_true", help="go on with a run that was interrupted")
-    prune.add_argument("--dry-run", action="store_true", help="show what would go, and a forecast; write nothing")
+    prune.add_argument("--recipe", dest="recipe_only", action="store_true", help="print these settings as a recipe")
+    _add_machine(prune)
     prune.set_defaults(run=run_prune)
     _add_settings(prune.add_argument_group("settings"))
+    recipe = commands.add_parser("run", help="do what a recipe says, a YAML file, or a pruning.json again")
+    recipe.add_argument("recipe", metavar="RECIPE", help="what `prune --recipe` prints, or the pruning.json of a result")
+    _add_model(recipe)
+    _add_machine(recipe)
+    recipe.set_defaults(run=run_recipe, recipe_only=False)
+
+
+def _add_model(command) -> None:
+    command.add_argument("model", metavar="MODEL", help="embedded, smollm2, a folder, or a Hub id owner/name[@revision]")
+    command.add_argument("--out", metavar="DIR", help="the folder to write; must not hold anything yet")
+
+
+def _add_machine(command) -> None:
+    command.add_argument("--device", default="auto", metavar="auto|cpu|cuda", help="where to compute")
+    command.add_argument("--offload", action="store_true", help="only one block at a time on the GPU")
+    command.add_argument(
+        "--dtype", default="auto", metavar="auto|float32|bfloat16|float16", help="of the result (auto: as stored)"
+    )
+    command.add_argument("--activations", default="cpu", choices=["cpu", "disk"], help="where they wait between blocks")
+    command.add_argument("--resume", action="store_true", help="go on with a run that was interrupted")
+    command.add_argument("--dry-run", action="store_true", help="show what would go, and a forecast; write nothing")
 
 
 def _add_packing(commands) -> None:
@@ -95,9 +109,16 @@ def _add_settings(group) -> None:
 
 def run_prune(options: argparse.Namespace) -> None:
     """`prune`: everything of it in a file of its own."""
-    from pruning.prune_command import run
+    from pruning import prune_command
 
-    run(options)
+    prune_command.run_prune(options)
+
+
+def run_recipe(options: argparse.Namespace) -> None:
+    """`run`."""
+    from pruning import prune_command
+
+    prune_command.run_recipe(options)
 
 
 def run_pack(options: argparse.Namespace) -> None:

@@ -34,12 +34,14 @@ def save_pruned(
     dense: Description | None = None,
     check: bool = True,
     identity: dict | None = None,
+    recipe: dict | None = None,
 ) -> None:
     """Writes the model, its tokenizer and `pruning.json` to the folder `out`, whole or not at all.
 
     Before the folder takes its name a process that imports only torch and transformers loads it, on the CPU, and
     must find the same logits and the same zeros; without `check`, for a folder that is read and dropped, it does not.
-    `dense` describes the model that was pruned, for the record; `identity` is all that the result depends on.
+    `dense` describes the model that was pruned, for the record; `identity` is all that the result depends on, `recipe`
+    what can be replayed.
 
     Raises RequestError if `out` holds anything already, EspalierError if writing or the check fails.
     """
@@ -47,7 +49,7 @@ def save_pruned(
         with quiet_transformers():
             model.save_pretrained(folder)
             tokenizer.save_pretrained(folder)
-        write_json(folder / RECORD, record_of(model, report, dense, identity))
+        write_json(folder / RECORD, record_of(model, report, dense, identity, recipe))
         if check:
             check_reload(model, tokenizer, folder)
 
@@ -110,9 +112,16 @@ def compare_logits(expected: torch.Tensor, found: torch.Tensor, tolerance: float
 
 
 def record_of(
-    model: PreTrainedModel, report: Report, dense: Description | None, identity: dict | None = None
+    model: PreTrainedModel,
+    report: Report,
+    dense: Description | None = None,
+    identity: dict | None = None,
+    recipe: dict | None = None,
 ) -> dict:
-    """What `pruning.json` says. `identity`: see `pruning.identity`; by it --resume knows the result again."""
+    """What `pruning.json` says. `identity`: see `pruning.identity`; by it --resume knows the result again.
+
+    `recipe`: see `pruning.running.recipe`; `python -m pruning run` does it again.
+    """
     return {
         "schema_version": SCHEMA_VERSION,
         "created": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
@@ -122,5 +131,6 @@ def record_of(
             **({"notes": list(dense.notes)} if dense and dense.notes else {}),
         },
         "identity": identity,
+        "recipe": recipe,
         **report.as_dict(),
     }

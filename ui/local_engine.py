@@ -118,9 +118,8 @@ class LocalEngine:
         Raises Cancelled, wherever the work is, once whoever waits for it is gone.
         """
         # The heavy half of the program, which a start without a twin need not wait for.
-        from pruning import PruningConfig, prune
+        from pruning import PruningConfig, Recipe, run
         from pruning.packing.format import Format
-        from pruning.packing.install import pack
         from pruning.packing.kernels import kernels
 
         config = PruningConfig(settings.method, settings.sparsity, settings.pattern, solver=settings.solver)
@@ -136,11 +135,11 @@ class LocalEngine:
         with interruptible():
             network = copy.deepcopy(dense.model)
             config = replace(config, **calibration_sizes(dense, settings))
-            report = prune(network, dense.tokenizer, config, progress=part(progress, 0.0, 0.6))
-            if (layout := LAYOUTS[settings.layout]) is not None:
+            layout = LAYOUTS[settings.layout]
+            if layout is not None:
                 aside(kernels)  # compiled the first time, by a compiler that cannot be cancelled
-                packing = pack(network, Format.parse(layout), progress=part(progress, 0.6, 0.7))
-                report = replace(report, packing=packing)
+            recipe = Recipe(config, None if layout is None else Format.parse(layout))
+            report = run(recipe, dense._replace(model=network), progress=part(progress, 0.0, 0.7)).report
         described = describe(network, model, dense.description.revision, dense.description.notes)
         loaded = Loaded(network, dense.tokenizer, described)
         change = self._figures.change(dense, loaded, report, part(progress, 0.7, 1.0))

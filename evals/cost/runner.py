@@ -34,7 +34,6 @@ class Runner:
         import torch
         from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
 
-        import pruning  # noqa: F401  (packed models can be loaded from then on)
         from evals.cost.peak import high_water_mark
         from evals.cost.timing import clock_for
         from evals.data import embedded

@@ -55,23 +55,14 @@ def measure(request: dict, progress: Progress) -> None:
 
 
 def _prune(request: dict, progress: Progress) -> None:
-    from models.policy import choose_device
-    from pruning import PruningConfig, pipeline
-    from pruning.dense import load_dense
-    from pruning.saving import save_pruned
+    from pruning import PruningConfig, Recipe, run
+    from pruning.running.session import Machine
 
     evaluation = request["evaluation"]
-    config = PruningConfig(**request["pruning"])
-    loaded, computed = load_dense(request["model"], evaluation["device"], evaluation["dtype"])
-    model, tokenizer, description = loaded
-    device = choose_device(evaluation["device"])
-    report = pipeline.prune(
-        model, tokenizer, config, progress=progress, undoable=False, device=device, computed=computed
-    )
-    name, identity = request["name"], request["identity"]
-    save_pruned(model, tokenizer, report, name, dense=description, check=request["check"], identity=identity)
-    del model
-    gc.collect()
+    recipe = Recipe(PruningConfig(**request["pruning"]), verify=request["check"])
+    machine = Machine(evaluation["device"], evaluation["dtype"])
+    run(recipe, request["model"], request["name"], progress, machine=machine, made_of=request["identity"])
+    gc.collect()  # the model, before others are loaded
 
 
 def explained(work: Callable[[], None]) -> str | None:

@@ -239,7 +239,7 @@ def test_a_destination_is_refused_before_the_model_is_loaded(capsys, place, monk
     Path("round").symlink_to("round")
     (place / "here").mkdir()
     monkeypatch.chdir(place / "here")
-    monkeypatch.setattr("pruning.prune_command._load", lambda *_: pytest.fail("the model was loaded"))
+    monkeypatch.setattr("pruning.running.session.load_dense", lambda *_: pytest.fail("the model was loaded"))
     monkeypatch.setattr(pipeline, "prune", lambda *_, **__: pytest.fail("work began"))
     capsys.readouterr()
     assert main(["prune", "../dense", "--out", out if out == "." else f"../{out}"]) == 2

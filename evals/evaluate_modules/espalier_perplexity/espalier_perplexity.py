@@ -6,7 +6,6 @@
 import datasets
 import evaluate
 
-import pruning  # noqa: F401 -- registers the readers of packed models
 from evals.bridge import with_intervals
 from evals.data import JOINT, Text
 from evals.perplexity import perplexity
