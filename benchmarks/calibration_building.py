@@ -138,7 +138,9 @@ def for_people(record: dict) -> str:
         counted = ", ".join(f"{part} {count:,}" for part, count in record["tokens"]["parts"].items())
         lines += ["", f"Tokens of {record['tokens']['model']}: {record['tokens']['all']:,} ({counted})."]
     cleansed = record["decontamination"]
-    dropped = {part: (cleansed["lines_cut"].get(part, 0), count) for part, count in cleansed["documents_dropped"].items()}
+    dropped = {
+        part: (cleansed["lines_cut"].get(part, 0), count) for part, count in cleansed["documents_dropped"].items()
+    }
     dropped |= {part: (count, 0) for part, count in cleansed["lines_cut"].items() if part not in dropped}
     told = "; ".join(f"{part} {cut} lines and {whole} documents" for part, (cut, whole) in sorted(dropped.items()))
     lines += [

@@ -125,7 +125,9 @@ def main() -> None:
     parser.add_argument("--seeds", default="0")
     parser.add_argument("--windows", type=int, default=32, help="of calibration")
     parser.add_argument("--length", type=int, default=1024, help="tokens of such a window")
-    parser.add_argument("--measured-windows", type=int, default=10, help="of WikiText-2; half as many of C4, a third of code")
+    parser.add_argument(
+        "--measured-windows", type=int, default=10, help="of WikiText-2; half as many of C4, a third of code"
+    )
     parser.add_argument("--measured-length", type=int, default=2048, help="tokens of such a window")
     parser.add_argument("--out", type=Path, default=OUT)
     options = parser.parse_args()
@@ -152,7 +154,9 @@ def main() -> None:
                 if key not in cells:
                     cells[key] = cell(dense, name, method, seed, texts, options)
                     keep()
-                    found = {text: sum(s for s, _ in of) / sum(n for _, n in of) for text, of in cells[key]["losses"].items()}
+                    found = {
+                        text: sum(s for s, _ in of) / sum(n for _, n in of) for text, of in cells[key]["losses"].items()
+                    }
                     print(key, f"{cells[key]['seconds']} s", {text: round(loss, 4) for text, loss in found.items()})
 
 

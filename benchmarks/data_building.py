@@ -37,7 +37,7 @@ def write_part(source: Path, share: float, path: Path) -> int:
     with open_text(source / WIKIPEDIA) as file:
         count = round(share * sum(1 for _ in file))
     with open_text(source / WIKIPEDIA) as file, open(path, "w", encoding="utf-8") as part:
-        part.writelines(line for _, line in zip(range(count), file))
+        part.writelines(line for _, line in zip(range(count), file, strict=False))
     return sum(len(text.encode()) for text in read_documents(path))
 
 

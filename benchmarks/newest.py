@@ -64,8 +64,12 @@ def differences(python: Path) -> list[str]:
 def main() -> int:
     """The command line."""
     parser = Parser(prog="python -m benchmarks.newest", description=__doc__.splitlines()[0])
-    parser.add_argument("--oldest", action="store_true", help=f"the oldest release of {', '.join(OLD)} that is supported")
-    parser.add_argument("--python", default=sys.executable, help="the interpreter of the environment (default: this one)")
+    parser.add_argument(
+        "--oldest", action="store_true", help=f"the oldest release of {', '.join(OLD)} that is supported"
+    )
+    parser.add_argument(
+        "--python", default=sys.executable, help="the interpreter of the environment (default: this one)"
+    )
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="make the environment there and keep it")
     parser.add_argument("pytest", nargs="*", metavar="ARGUMENT", help="for pytest, after --")
     add_debug(parser)

@@ -40,7 +40,17 @@ def pins(text: str) -> dict[str, set[str]]:
 
 def resolve(name: str, constraints: list[Path]) -> str:
     """The text of `name`.txt. RequestError without uv, EspalierError where the ranges cannot be met."""
-    command = [sys.executable, "-m", "uv", "pip", "compile", f"{name}.in", "--universal", "--python-version", OLDEST_PYTHON]
+    command = [
+        sys.executable,
+        "-m",
+        "uv",
+        "pip",
+        "compile",
+        f"{name}.in",
+        "--universal",
+        "--python-version",
+        OLDEST_PYTHON,
+    ]
     command += ["--no-header", "--no-annotate", "--quiet"]
     command += [word for links in os.environ.get("PIP_FIND_LINKS", "").split() for word in ("--find-links", links)]
     command += [word for file in constraints for word in ("--constraint", str(file))]

@@ -82,7 +82,7 @@ def by_page(client: httpx.Client, address: str, new_tokens: int) -> tuple[str, f
     updates, first = 0, 0.0
     with client.stream("GET", f"{call}/generate/{event}") as answer:
         for line in answer.iter_lines():
-            if line.startswith("data: {") or line.startswith("data: ["):
+            if line.startswith(("data: {", "data: [")):
                 updates += 1
                 first = first or time.perf_counter() - began
                 update = json.loads(line.removeprefix("data: "))
@@ -109,7 +109,7 @@ def measure(model: str, new_tokens: int, repeats: int) -> dict:
             if not plain == looped == shown:
                 raise SystemExit(f"the texts differ:\n{plain!r}\n{looped!r}\n{shown!r}")
             if turn >= 0:
-                for name, value in zip(seconds, (plain_seconds, looped_seconds, page_seconds)):
+                for name, value in zip(seconds, (plain_seconds, looped_seconds, page_seconds), strict=False):
                     seconds[name].append(value)
                 firsts.append(first)
                 updates.append(count)

@@ -18,7 +18,7 @@ from models.errors import RequestError
 from models.loading import Loaded, load, load_tokenizer
 from models.memory import available_bytes, require
 from models.policy import choose_device, choose_dtype
-from models.source import locate
+from models.source import ModelSource, locate
 from pruning.packing.folder import PACKING
 from pruning.record import finished_record
 
@@ -45,16 +45,19 @@ class Contenders:
         self.device, self.dtype = device, dtype
         self._target = choose_device(device)
         self._dtype = choose_dtype(self._target, dtype)
-        self._sources = {name: locate(name, room=lambda size: require(size, self._target, name)) for name in self.names}
+        self._sources = {name: self._located(name) for name in self.names}
         self._held: dict[str, Loaded] = {}
         self._footprints: dict[str, Footprint] = {}
         self._descriptions: dict[str, dict] = {}
         self._fingerprints: dict[str, str] = {}
-        self._tokenizers: dict[str, "PreTrainedTokenizerBase"] = {}
+        self._tokenizers: dict[str, PreTrainedTokenizerBase] = {}
         self._sizes: dict[str, int] = {}
         self._check(models_at_once)
 
     @property
+    def _located(self, name: str) -> ModelSource:
+        return locate(name, room=lambda size: require(size, self._target, name))
+
     def baseline(self) -> str:
         """The name of the model that the others are compared with."""
         return self.names[0]

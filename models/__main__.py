@@ -9,7 +9,9 @@ from models.command import Parser, add_debug, finish
 
 def main() -> int:
     """The command line."""
-    parser = Parser(prog="python -m models", description="The models that have a name here: list, fetch or remove them.")
+    parser = Parser(
+        prog="python -m models", description="The models that have a name here: list, fetch or remove them."
+    )
     commands = parser.add_subparsers(dest="command", required=True, parser_class=Parser)
     for name, line in (
         ("list", "every named model, with its size, licence and whether it is here"),

@@ -49,7 +49,7 @@ def same_logits(
         return bool((apart <= ROUNDING).all())
     alone = logits_of(model, ids[places][:, None])[:, -1].float()
     allowed = (FORGETTING * _distance(alone, right) / spread).clamp_min(ROUNDING)
-    return bool(((apart <= allowed).sum() * 2 > len(places)))
+    return bool((apart <= allowed).sum() * 2 > len(places))
 
 
 def _distance(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:

@@ -59,7 +59,9 @@ class ChatTemplate:
     def _render(self, messages: Messages, **options: Any) -> str:
         if not self.takes_system:
             messages = without_system(messages)
-        given = [message | {"content": as_parts(message["content"])} for message in messages] if self.parts else messages
+        given = (
+            [message | {"content": as_parts(message["content"])} for message in messages] if self.parts else messages
+        )
         try:
             # A model that may think aloud first is asked not to: a short answer is what is compared here.
             return self.tokenizer.apply_chat_template(

@@ -81,7 +81,11 @@ def convert(file: Path, folder: Path, source: str) -> None:
     try:
         with quiet_transformers():
             model = transformers.AutoModelForCausalLM.from_pretrained(
-                file.parent, gguf_file=file.name, dtype=getattr(torch, contents.dtype), trust_remote_code=False, **options
+                file.parent,
+                gguf_file=file.name,
+                dtype=getattr(torch, contents.dtype),
+                trust_remote_code=False,
+                **options,
             )
             tokenizer = _tokenizer(file)
     except (ValueError, NotImplementedError, KeyError) as error:

@@ -164,4 +164,4 @@ def _pieces(data: bytes, size: int, path: Path) -> list[tuple[str, float]]:
     except (struct.error, UnicodeDecodeError):
         raise RequestError(f"{path} is no llama2.c vocabulary of {size} pieces: give its tok*.bin file.") from None
     names = [UNKNOWN, BEGIN, END]
-    return [(name, score) for name, (_, score) in zip(names, pieces)] + pieces[len(names) :]
+    return [(name, score) for name, (_, score) in zip(names, pieces, strict=False)] + pieces[len(names) :]

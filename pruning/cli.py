@@ -42,14 +42,18 @@ def _add_prune(commands) -> None:
     prune.set_defaults(run=run_prune)
     _add_settings(prune.add_argument_group("settings"))
     recipe = commands.add_parser("run", help="do what a recipe says, a YAML file, or a pruning.json again")
-    recipe.add_argument("recipe", metavar="RECIPE", help="what `prune --recipe` prints, or the pruning.json of a result")
+    recipe.add_argument(
+        "recipe", metavar="RECIPE", help="what `prune --recipe` prints, or the pruning.json of a result"
+    )
     _add_model(recipe)
     _add_machine(recipe)
     recipe.set_defaults(run=run_recipe, recipe_only=False)
 
 
 def _add_model(command) -> None:
-    command.add_argument("model", metavar="MODEL", help="embedded, smollm2, a folder, or a Hub id owner/name[@revision]")
+    command.add_argument(
+        "model", metavar="MODEL", help="embedded, smollm2, a folder, or a Hub id owner/name[@revision]"
+    )
     command.add_argument("--out", metavar="DIR", help="the folder to write; must not hold anything yet")
 
 

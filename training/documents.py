@@ -44,7 +44,8 @@ def read_documents(path: Path, fields: tuple[str, ...] = ("text",)) -> Iterator[
     broken, first, last = 0, None, 0
     require_file(path, f"There is no file {path}: check the path.")
     try:
-        for last, item in _ROWS[kind](path, fields):
+        for number, item in _ROWS[kind](path, fields):
+            last = number
             if isinstance(item, Broken):
                 broken, first = broken + 1, first or item
                 yield item
@@ -120,7 +121,8 @@ class _WholeLines:
         self.broken: list[Broken] = []
 
     def __iter__(self) -> Iterator[str]:
-        for self.number, line in _lines(self.path):
+        for number, line in _lines(self.path):
+            self.number = number
             if isinstance(line, Broken):
                 self.broken.append(line)
             else:

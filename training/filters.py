@@ -42,6 +42,7 @@ def length(document: Document, limits: Limits) -> str | None:
     count = len(document.words)
     if not limits.minimum_words <= count <= MOST_WORDS:
         return f"{count:,} words"
+    return None
 
 
 def word_length(document: Document, limits: Limits) -> str | None:
@@ -49,6 +50,7 @@ def word_length(document: Document, limits: Limits) -> str | None:
     mean = sum(map(len, document.words)) / len(document.words)
     if limits.language == "en" and not 3 <= mean <= 10:
         return f"{mean:.1f} letters in a word"
+    return None
 
 
 def language(document: Document, limits: Limits) -> str | None:
@@ -59,6 +61,7 @@ def language(document: Document, limits: Limits) -> str | None:
     share = len(found) / len(document.words)
     if len(set(found)) < 2 or share < STOP_WORD_SHARE:
         return f"{share:.1%} of the words are English function words"
+    return None
 
 
 def letters(document: Document, limits: Limits) -> str | None:
@@ -67,6 +70,7 @@ def letters(document: Document, limits: Limits) -> str | None:
     share = sum(1 for part in parts if part.isalpha() or _LETTER.search(part)) / len(parts)
     if share < 0.8:
         return f"{share:.0%} of the words have a letter"
+    return None
 
 
 def symbols(document: Document, limits: Limits) -> str | None:
@@ -74,6 +78,7 @@ def symbols(document: Document, limits: Limits) -> str | None:
     share = len(_SYMBOL.findall(document.text)) / len(document.words)
     if share > 0.1:
         return f"{share:.2f} symbols for each word"
+    return None
 
 
 def lists(document: Document, limits: Limits) -> str | None:
@@ -85,6 +90,7 @@ def lists(document: Document, limits: Limits) -> str | None:
         return f"{bullets:.0%} of the lines begin with a bullet"
     if ellipses > 0.3:
         return f"{ellipses:.0%} of the lines end with an ellipsis"
+    return None
 
 
 def repeated_lines(document: Document, limits: Limits) -> str | None:
@@ -95,6 +101,7 @@ def repeated_lines(document: Document, limits: Limits) -> str | None:
     characters = 1 - sum(map(len, different)) / sum(map(len, lines))
     if share > 0.3 or characters > 0.2:
         return f"{share:.0%} of the lines, {characters:.0%} of their characters are repeated"
+    return None
 
 
 def frequent_run(document: Document, limits: Limits) -> str | None:
@@ -112,6 +119,7 @@ def frequent_run(document: Document, limits: Limits) -> str | None:
         share = counts[most] * sizes[place : place + n].sum() / sizes.sum()
         if share > limit:
             return f"one run of {n} words is {share:.0%} of the text"
+    return None
 
 
 def repeated_runs(document: Document, limits: Limits) -> str | None:
@@ -131,6 +139,7 @@ def repeated_runs(document: Document, limits: Limits) -> str | None:
         share = sizes[np.cumsum(covered[:-1]) > 0].sum() / sizes.sum()
         if share > limit:
             return f"repeated runs of {n} words are {share:.0%} of the text"
+    return None
 
 
 Filter = Callable[[Document, Limits], str | None]

@@ -51,8 +51,8 @@ def run(options) -> None:
     from accelerate import PartialState
 
     from models.progress import terminal_bar
-    from training.corpus import Corpus
     from training.checkpoint import kept, try_out
+    from training.corpus import Corpus
     from training.finetune import finetune
     from training.identity import examples_digest, model_digest, run_identity
     from training.search import SEARCHED_EPOCHS, search

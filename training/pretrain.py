@@ -49,9 +49,7 @@ def pretrain(
 
     made_of = run_identity(corpus, device, shape=shape)
     with kept(checkpoint):
-        return train(
-            model, windows, config, checkpoint, progress, validation=validation, identity=made_of, save=save
-        )
+        return train(model, windows, config, checkpoint, progress, validation=validation, identity=made_of, save=save)
 
 
 def whole_windows(corpus: Corpus, config: TrainingConfig) -> Iterator[Window]:

@@ -120,7 +120,7 @@ def contents(scene: Scene, about: dict[str, str], context: str, words: Words) ->
             live_line(picture, words, shared=len(scene.names) > 1),
             about.get(name, ""),
         )
-        for name, picture in zip(scene.names, scene.pictures)
+        for name, picture in zip(scene.names, scene.pictures, strict=False)
     }
 
 

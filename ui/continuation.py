@@ -9,7 +9,7 @@ def contents(scene: Scene, about: dict[str, str], prompt: str, words: Words) -> 
     """The panes of a scene by side, as HTML."""
     parting = scene.parting
     shown = {}
-    for at, (name, picture) in enumerate(zip(scene.names, scene.pictures)):
+    for at, (name, picture) in enumerate(zip(scene.names, scene.pictures, strict=False)):
         mark = parting.spans[at] if parting and parting.spans else None
         foot = live_line(picture, words, shared=len(scene.names) > 1)
         shown[name] = pane(name, words, written(prompt, picture, mark), foot, about.get(name, ""))
@@ -24,7 +24,7 @@ def parting_line(scene: Scene, words: Words) -> str:
     if parting.spans is None:
         return words("part_never" if parting.whole else "part_prefix", n=parting.same)
     pieces = {}
-    for name, picture, (start, end) in zip(scene.names, scene.pictures, parting.spans):
+    for name, picture, (start, end) in zip(scene.names, scene.pictures, parting.spans, strict=False):
         pieces[name] = quoted(picture.text[start:end]) if end > start else words("text_end")
     return words("part_at", at=parting.at, **pieces)
 
@@ -33,5 +33,5 @@ def finished_line(scene: Scene, words: Words) -> str:
     """What screen readers hear at the end."""
     if any(picture.finished == "stopped" for picture in scene.pictures):
         return words("stopped")
-    counts = {name: picture.tokens for name, picture in zip(scene.names, scene.pictures)}
+    counts = {name: picture.tokens for name, picture in zip(scene.names, scene.pictures, strict=False)}
     return words("generated" if len(counts) > 1 else "generated_dense", **counts)

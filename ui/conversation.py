@@ -54,7 +54,7 @@ class Conversation:
 
     def answered(self, scene: Scene) -> "Conversation":
         """With the last turn answered as a scene shows it."""
-        answers = dict(zip(scene.names, scene.pictures))
+        answers = dict(zip(scene.names, scene.pictures, strict=False))
         return replace(self, turns=(*self.turns[:-1], replace(self.turns[-1], answers=answers, parting=scene.parting)))
 
     def messages(self, side: str, system: str = "") -> Messages:

@@ -19,8 +19,8 @@ from models.errors import RequestError
 from models.stopping import give_way
 from training.formats import SENTIMENT_LABELS
 from ui.answer import LONGEST, answer_sampling, asking, find_answer
-from ui.classify import MOST_LABELS, Verdict, classify_pair, split_labels
 from ui.callers import CallerGone
+from ui.classify import MOST_LABELS, Verdict, classify_pair, split_labels
 from ui.complaints import LIMIT, explain
 from ui.conversation import Conversation, ask_turn
 from ui.desk import ONE_AT_A_TIME
@@ -182,7 +182,7 @@ def sides_json(scene: Scene) -> Json:
             "error": picture.error or None,
             "notes": notes_of(picture),
         }
-        for name, picture in zip(scene.names, scene.pictures)
+        for name, picture in zip(scene.names, scene.pictures, strict=False)
     }
 
 

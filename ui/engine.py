@@ -14,9 +14,9 @@ from ui.worker import Worker
 
 if TYPE_CHECKING:
     from models import Loaded
-    from ui.forms import Form
     from ui.errand import Errand
     from ui.fetching import Fetcher
+    from ui.forms import Form
 
 UNSTRUCTURED = "unstructured"  # the pattern that every method of single weights can make
 PLAIN = "plain"

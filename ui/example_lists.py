@@ -37,7 +37,7 @@ class ExampleLists:
         here = {tuple(row) for row in self._rows[chats].values()}
         if tuple(values) in here or tuple(values) not in known and any((value or "").strip() for value in values):
             return updates
-        return updates | dict(zip(self._fields, next(iter(self._rows[chats].values()))))
+        return updates | dict(zip(self._fields, next(iter(self._rows[chats].values())), strict=False))
 
 
 def first(chat: Rows, text: Rows, chats: bool) -> Sequence[str]:

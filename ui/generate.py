@@ -141,9 +141,7 @@ class Acts:
         """The complaint, the panes as they were."""
         return {self.stage.below: note(complaint, "failure")}
 
-    def _continue(
-        self, words: Words, stop: Event, given: Given, chosen: tuple[float, ...]
-    ) -> Iterator[Updates | None]:
+    def _continue(self, words: Words, stop: Event, given: Given, chosen: tuple[float, ...]) -> Iterator[Updates | None]:
         stage, engine = self.stage, self.stage.desk.engine
         about = captions(given.now, engine, words)
         waiting = {name: pane(name, words, "", live_line(None, words, False), about[name]) for name in about}

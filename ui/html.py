@@ -48,7 +48,8 @@ def turns(said: Sequence[tuple[str, str]]) -> str:
     The list is wrapped so that it can be kept scrolled to its end.
     """
     items = "".join(
-        f'<li class="said" dir="auto">{escape(text)}</li>' + (f'<li class="reply" dir="auto">{reply}</li>' if reply else "")
+        f'<li class="said" dir="auto">{escape(text)}</li>'
+        + (f'<li class="reply" dir="auto">{reply}</li>' if reply else "")
         for text, reply in said
     )
     return f'<div class="turns"><ol>{items}</ol></div>'

@@ -78,9 +78,7 @@ def build_buttons(tab: str, run_label: str, *others: str, hidden: Sequence[str] 
         )
         stop = gr.Button(label("stop"), interactive=False, elem_id=f"{tab}-stop", elem_classes="stop", min_width=110)
         rest = tuple(
-            gr.Button(
-                label(name), visible=name not in hidden, elem_id=f"{tab}-{name.replace('_', '-')}", min_width=110
-            )
+            gr.Button(label(name), visible=name not in hidden, elem_id=f"{tab}-{name.replace('_', '-')}", min_width=110)
             for name in others
         )
     return Buttons(run, stop, rest)

@@ -30,7 +30,10 @@ def without_options(message: str) -> str:
 
     Where an option has no counterpart here, a sentence at the end says where it has.
     """
-    message = OTHERS.sub(r"(\g<program>)", OURS.sub(lambda found: "(by the command line" if found["open"] else "the command line", message))
+    message = OTHERS.sub(
+        r"(\g<program>)",
+        OURS.sub(lambda found: "(by the command line" if found["open"] else "the command line", message),
+    )
     named = [found["name"] for found in OPTION.finditer(message)]
     message = OPTION.sub(_called, message)
     return message if HERE.issuperset(named) else f"{message} {ELSEWHERE}"

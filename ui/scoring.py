@@ -57,7 +57,9 @@ def score_labels(loaded: "Loaded", form: Form, text: str, labels: Sequence[str],
     cut, dropped = fitted(pairs, context, head)
     found = log_likelihoods(loaded.model, [*cut, *(neutral if calibrated else [])])
     given, without = found[: len(labels)], found[len(labels) :]
-    return LabelScores(dict(zip(labels, given)), dict(zip(labels, without)), dropped, context)
+    return LabelScores(
+        dict(zip(labels, given, strict=False)), dict(zip(labels, without, strict=False)), dropped, context
+    )
 
 
 def _pairs(loaded: "Loaded", asked: Choices) -> "list[Pair]":
@@ -68,4 +70,4 @@ def _pairs(loaded: "Loaded", asked: Choices) -> "list[Pair]":
 
 def _shared(first: Sequence[int], second: Sequence[int]) -> int:
     """How many ids two begin with alike: in a form, what stands before the text."""
-    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(first, second)))
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(first, second, strict=False)))

@@ -76,9 +76,7 @@ class Stage:
             return self.panes.show(chat_contents(talk, captions(now, self.desk.engine, words), words), words)
         return self.panes.empty(now, words, invitation or words("chat_empty" if speaks else "pane_empty"))
 
-    def anew(
-        self, words: Words, now: Visit, text: str, chosen: str, talk: Conversation, *values: float
-    ) -> Updates:
+    def anew(self, words: Words, now: Visit, text: str, chosen: str, talk: Conversation, *values: float) -> Updates:
         """The tab for other models or another mode; a conversation with other models is over, which is said."""
         form, speaks = self.desk.engine.form(now.model), self.speaks(now, chosen)
         over = speaks and bool(talk.turns) and talk.visit != now
@@ -133,4 +131,4 @@ def build_stage(desk: Desk) -> Stage:
 def wording(speaks: bool) -> dict[str, Any]:
     """What the field for the prompt is called."""
     names = ("message", "message_placeholder") if speaks else ("prompt", "prompt_placeholder")
-    return dict(zip(("label", "placeholder"), map(label, names)))
+    return dict(zip(("label", "placeholder"), map(label, names), strict=False))

@@ -106,13 +106,13 @@ def write_together(
                     errors[at], failure = explain(error), error
                     writer.close()
                 if pacer.due(notable=had == 0 < len(writer.ids) or writer.finished is not None):
-                    publish([Picture.of(*pair) for pair in zip(writers, errors)])
+                    publish([Picture.of(*pair) for pair in zip(writers, errors, strict=False)])
     finally:
         for writer in writers:
             writer.close()
     if failure is not None and all(errors):
         raise failure
-    pictures = [Picture.of(*pair) for pair in zip(writers, errors)]
+    pictures = [Picture.of(*pair) for pair in zip(writers, errors, strict=False)]
     publish(pictures)
     return pictures
 

@@ -66,7 +66,7 @@ def write_pair(
         sides = sides_of(engine, visit)
         names = tuple(side.name for side in sides)
         writers = []
-        for side, (prompt, stops) in zip(sides, asked_of(sides, ask)):
+        for side, (prompt, stops) in zip(sides, asked_of(sides, ask), strict=False):
             chosen = replace(sampling, stop=(*sampling.stop, *stops))
             writers.append(Generation(side.loaded.model, side.loaded.tokenizer, prompt, chosen))
         for writer in writers:
@@ -100,7 +100,9 @@ def find_parting(writers: Sequence["Generation"], tokenizer) -> Parting:
     from models.decoding import TextStream
 
     first, second = (writer.ids for writer in writers)
-    same = next((i for i, (a, b) in enumerate(zip(first, second)) if a != b), min(len(first), len(second)))
+    same = next(
+        (i for i, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), min(len(first), len(second))
+    )
     if same == min(len(first), len(second)):
         return Parting(None, same, whole=len(first) == len(second))
 

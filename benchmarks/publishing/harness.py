@@ -58,7 +58,15 @@ def harness_tasks() -> str:
             differ = sum(found[kind]["answers_differ"] for kind in ("accuracy", "accuracy_norm") if kind in found)
             apart = f"{found['largest_difference_nats']:.1e}"
             rows.append([name, dtype, found["rows"], *shares, differ, apart])
-    headers = ["task", "dtype", "rows", "acc, ours / theirs", "acc_norm, ours / theirs", "hits that differ", "nats apart, at most"]
+    headers = [
+        "task",
+        "dtype",
+        "rows",
+        "acc, ours / theirs",
+        "acc_norm, ours / theirs",
+        "hits that differ",
+        "nats apart, at most",
+    ]
     about = f"The model `{document['protocol']['model']}`, lm-evaluation-harness {document['environment']['lm_eval']}."
     return f"{table(headers, rows)}\n\n{about} {where(document)}"
 

@@ -96,7 +96,14 @@ def pruning_waits() -> str:
             [name, f"{entry['seconds']:.1f} s", f"{entry['processor_seconds']:.1f} s", f"{entry['forward_passes']:.1f}",
              f"{entry['perplexity_small_text']:.1f}", ", ".join(parts)]
         )  # fmt: skip
-    headers = ["method", "time", "of the processor", "in forward passes", "perplexity, small text", "where the time goes, s"]
+    headers = [
+        "method",
+        "time",
+        "of the processor",
+        "in forward passes",
+        "perplexity, small text",
+        "where the time goes, s",
+    ]
     moves = [[name, f"{entry['seconds']:.2f} s"] for name, entry in slider.items() if ", " in name]
     protocol = document["protocol"]
     said = (

@@ -97,9 +97,7 @@ class Bench:
         found["packed"] = kept.step("packed", lambda: packed.packed(self.dense, model(), options.turns))
         return found | kept.found("prune")
 
-    def _tasks(
-        self, model: Callable[[], Loaded], kept: Kept, progress: Progress, rows: dict | None = None
-    ) -> dict:
+    def _tasks(self, model: Callable[[], Loaded], kept: Kept, progress: Progress, rows: dict | None = None) -> dict:
         rows = rows or dict.fromkeys(quality.TASKS, self.options.rows)
         found = {}
         for at, (name, most) in enumerate(rows.items()):

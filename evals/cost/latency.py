@@ -30,8 +30,7 @@ def pooled_percentiles(rows: np.ndarray, percentiles: Sequence[float], seed: int
     drawn = np.random.default_rng(seed).integers(0, len(rows), size=(RESAMPLES, len(rows)))
     replicates = np.stack([np.percentile(rows[chosen], percentiles) for chosen in drawn])
     return [
-        percentile_interval(float(value), column, rows.size)
-        for value, column in zip(values, replicates.T, strict=True)
+        percentile_interval(float(value), column, rows.size) for value, column in zip(values, replicates.T, strict=True)
     ]
 
 

@@ -108,4 +108,7 @@ def _metrics(language: str) -> dict:
     except ImportError:
         raise RequestError("Translations are scored by sacrebleu: pip install -r requirements.txt.") from None
     # force: a warning about text that looks tokenized is not for what a model wrote.
-    return {"bleu": metrics.BLEU(tokenize=TOKENIZERS.get(language, DEFAULT_TOKENIZER), force=True), "chrf": metrics.CHRF()}
+    return {
+        "bleu": metrics.BLEU(tokenize=TOKENIZERS.get(language, DEFAULT_TOKENIZER), force=True),
+        "chrf": metrics.CHRF(),
+    }

@@ -25,7 +25,7 @@ BATCHES, QUICK_BATCHES = (1, 8), (1,)
 UNTIL = Until(runs=10, seconds=6.0, warmups=2, retries=4)
 QUICK = Until(runs=5, seconds=0.5, warmups=1, retries=2)
 LOADS, QUICK_LOADS = 3, 1
-QUANTILES = list(range(0, 101))
+QUANTILES = list(range(101))
 
 
 @metric(models_at_once=2)

@@ -14,7 +14,13 @@ from pruning.record import finished_record
 
 SETTINGS = "cell.json"
 WORKSPACE = "work"
-MADE_OF = ("model", "model_and_libraries", "pruning", "calibration", "machine")  # what of them a pruned model depends on
+MADE_OF = (
+    "model",
+    "model_and_libraries",
+    "pruning",
+    "calibration",
+    "machine",
+)  # what of them a pruned model depends on
 GONE_ON_WITH = {SETTINGS, WORKSPACE, finished.FILE_NAME}
 
 

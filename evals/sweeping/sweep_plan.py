@@ -108,9 +108,7 @@ def make_plan(request: Request, resume: bool, command: str) -> Plan:
     machine = _machine(request)
     measuring = _measuring(inputs, request, command)
     sources = {name: _checked(model) for model, name in names.items()}
-    prints = {
-        name: fingerprint(source, request.dtype, request.device) for name, source in sources.items()
-    }
+    prints = {name: fingerprint(source, request.dtype, request.device) for name, source in sources.items()}
     planned = []
     for cell in cells:
         read = measuring.inputs + ([grid.calibration] if cell.config else [])

@@ -7,7 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 POLL = 0.2  # seconds
 
 
-def watch(command: Sequence[str], looking: Callable[[], None], environment: Mapping[str, str] | None = None) -> str | None:
+def watch(
+    command: Sequence[str], looking: Callable[[], None], environment: Mapping[str, str] | None = None
+) -> str | None:
     """Runs a command to its end; None if it succeeded, else its last words (the end of what it printed).
 
     `looking` is called several times a second; what it raises ends the process and is passed on.

@@ -90,7 +90,9 @@ def _from_sources(entry: Entry, progress: Progress) -> Path:
             if type(error) is not EspalierError:  # cancelled, or out of memory
                 raise
             complaints.append(str(error).rstrip("."))
-    raise EspalierError(f"{entry.name} could not be fetched. {'; '.join(complaints)}. `embedded` works without a network.")
+    raise EspalierError(
+        f"{entry.name} could not be fetched. {'; '.join(complaints)}. `embedded` works without a network."
+    )
 
 
 def _on_disk_from_hub(entry: Entry) -> Path | None:

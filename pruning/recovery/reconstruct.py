@@ -103,9 +103,7 @@ class _Block:
         self._walk, self._index, self._job, self._settings = walk, index, job, settings
         self._dense, self._pruned = streams
 
-    def adapt(
-        self, dense: list[torch.Tensor], tick: Callable[[float, str], None], seconds: float | None
-    ) -> list[dict]:
+    def adapt(self, dense: list[torch.Tensor], tick: Callable[[float, str], None], seconds: float | None) -> list[dict]:
         """Adapts the block's parts, in so many seconds if they are given; `dense` are its dense parameters."""
         job, walk, block = self._job, self._walk, self._job.anatomy.blocks[self._index]
         walk.bring(self._index)
@@ -133,9 +131,7 @@ class _Block:
         trained.keep()
         return found
 
-    def _descend(
-        self, trained: Trained, tick: Callable[[float], None], seconds: float | None, part: str
-    ) -> dict:
+    def _descend(self, trained: Trained, tick: Callable[[float], None], seconds: float | None, part: str) -> dict:
         """Adapts what runs now, and moves the pruned stream on through it as it will be stored."""
         walk, settings = self._walk, self._settings
         with torch.no_grad():

@@ -68,7 +68,7 @@ class SingleWeights:
                 for entry in self._block(job, index, entries, walk, tick):
                     entries[entry.name] = entry
                 if walk and index + 1 < count:
-                    walk.advance(index, tick=lambda done: tick(0.5 + done / 2))
+                    walk.advance(index, tick=lambda done, tick=tick: tick(0.5 + done / 2))
         return Plan(plan.structure, plan.method, plan.pattern, plan.sparsity, tuple(entries.values()))
 
     def _plan_projection(

@@ -25,7 +25,7 @@ def test_all_scores_equal_scikit_learn_s(answers):
     known = list(range(classes))
     np.testing.assert_array_equal(confusion, metrics.confusion_matrix(true, predicted, labels=known))
     expected = metrics.precision_recall_fscore_support(true, predicted, labels=known, zero_division=0)
-    for measure, values in zip((precision, recall, f1), expected):
+    for measure, values in zip((precision, recall, f1), expected, strict=False):
         np.testing.assert_allclose(measure(confusion), values)
     assert accuracy(confusion) == pytest.approx(metrics.accuracy_score(true, predicted))
     assert matthews(confusion) == pytest.approx(metrics.matthews_corrcoef(true, predicted), abs=1e-9)

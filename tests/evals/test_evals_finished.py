@@ -34,7 +34,9 @@ def model(tiny_folder):
 @pytest.fixture
 def stand_in(tmp_path, model, study, monkeypatch):
     (tmp_path / "place").mkdir()
-    return StandIn(tmp_path / "place", study(methods=("wanda",), dense="DENSE", groups=("perplexity",)), model, monkeypatch)
+    return StandIn(
+        tmp_path / "place", study(methods=("wanda",), dense="DENSE", groups=("perplexity",)), model, monkeypatch
+    )
 
 
 @pytest.fixture

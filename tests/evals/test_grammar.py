@@ -23,7 +23,10 @@ def loaded(tiny_model, tiny_tokenizer):
 
 def some_pairs(count: int) -> list[dict]:
     draw = np.random.default_rng(1)
-    sentence = lambda: " ".join(draw.choice(WORDS, size=draw.integers(1, 8))) + "."
+
+    def sentence() -> str:
+        return " ".join(draw.choice(WORDS, size=draw.integers(1, 8))) + "."
+
     return [{"good": sentence(), "bad": sentence(), "term": "one" if at % 3 else "two"} for at in range(count)]
 
 

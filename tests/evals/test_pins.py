@@ -39,7 +39,11 @@ def test_the_files_agree_on_the_releases_that_they_share():
 
 def test_lines_of_the_resolver_are_made_fit_for_every_build():
     lines = ["torch==2.13.0 ; python_version < '3.11'", "torch==2.13.0+cpu ; python_version >= '3.11'"]
-    lines += ["nvidia-cublas==13.1 ; sys_platform == 'linux'", "triton==3.7.1", "numpy==2.2.6 ; python_version < '3.11'"]
+    lines += [
+        "nvidia-cublas==13.1 ; sys_platform == 'linux'",
+        "triton==3.7.1",
+        "numpy==2.2.6 ; python_version < '3.11'",
+    ]
     lines += ["numpy==2.4.6 ; python_version >= '3.11'"]
     rest = ["numpy==2.2.6 ; python_version < '3.11'", "numpy==2.4.6 ; python_version >= '3.11'"]
     assert tidy(lines, set()) == ["torch==2.13.0", *rest]

@@ -140,8 +140,10 @@ def test_a_timed_step_is_due_when_the_releases_have_moved_and_a_step_of_quality_
     (house / "requirements.txt").write_text("torch==2.8.0\ntransformers==5.1.0\n")
     monkeypatch.setattr(remake, "PINS", house / "requirements.txt")
     run(house, monkeypatch, "--source", house)
-    timed = tuple(Step(*(getattr(step, name) for name in ("script", "options", "result", "minutes", "parts")), timed=True)
-                  for step in remake.STEPS[1:])
+    timed = tuple(
+        Step(*(getattr(step, name) for name in ("script", "options", "result", "minutes", "parts")), timed=True)
+        for step in remake.STEPS[1:]
+    )
     monkeypatch.setattr(remake, "STEPS", (remake.STEPS[0], *timed))
     capsys.readouterr()
     assert run(house, monkeypatch, "--list") == (0, [])

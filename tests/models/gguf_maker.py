@@ -82,7 +82,9 @@ def write_wheel(folder: Path, gguf: Path, package: str = "tiny-llm", version: st
     with zipfile.ZipFile(wheel, "w") as archive:
         archive.write(gguf, f"tiny_llm/{gguf.name}")
         archive.writestr(f"{stem}.dist-info/METADATA", f"Metadata-Version: 2.1\nName: {package}\nVersion: {version}\n")
-        archive.writestr(f"{stem}.dist-info/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr(
+            f"{stem}.dist-info/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
         archive.writestr(f"{stem}.dist-info/RECORD", "")
     return wheel
 
@@ -102,7 +104,9 @@ def package_index(wheel: Path, gate: threading.Event | None = None):
                 body, kind = wheel.read_bytes(), "application/octet-stream"
             elif self.path.rstrip("/").endswith("tiny-llm"):
                 digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
-                body = f'<html><body><a href="/files/{wheel.name}#sha256={digest}">{wheel.name}</a></body></html>'.encode()
+                body = (
+                    f'<html><body><a href="/files/{wheel.name}#sha256={digest}">{wheel.name}</a></body></html>'.encode()
+                )
                 kind = "text/html"
             else:
                 self.send_error(404)

@@ -239,5 +239,3 @@ def test_without_pip_and_uv_it_says_what_to_install(index, monkeypatch):
     monkeypatch.setattr("shutil.which", lambda name: None)
     with pytest.raises(EspalierError, match="Neither pip nor uv"):
         fetch(entry)
-
-

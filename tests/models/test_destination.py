@@ -16,8 +16,7 @@ from models.files import new_file, new_folder
 def tree(place: Path) -> dict:
     """All that is there, with what would show that it was touched."""
     return {
-        path.relative_to(place).as_posix(): (os.lstat(path).st_mode, os.lstat(path).st_ino)
-        for path in place.rglob("*")
+        path.relative_to(place).as_posix(): (os.lstat(path).st_mode, os.lstat(path).st_ino) for path in place.rglob("*")
     }
 
 

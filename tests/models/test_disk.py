@@ -53,9 +53,10 @@ def small_disk(tmp_path):
     """A disk of half a MiB."""
     place = tmp_path / "disk"
     place.mkdir()
-    if os.geteuid() != 0 or subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", place], capture_output=True
-    ).returncode:
+    if (
+        os.geteuid() != 0
+        or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", place], capture_output=True).returncode
+    ):
         pytest.skip("no mounting here")
     yield place
     subprocess.run(["umount", "-l", place], check=True)  # lazily: what failed may still hold its file

@@ -42,7 +42,7 @@ def write_vocabulary(path):
         *map(str.encode, PIECES),
     ]
     scores = [0.0] * 259 + [-float(len(PIECES) - len(piece)) for piece in PIECES]
-    entries = [struct.pack("<fi", score, len(piece)) + piece for piece, score in zip(pieces, scores)]
+    entries = [struct.pack("<fi", score, len(piece)) + piece for piece, score in zip(pieces, scores, strict=False)]
     path.write_bytes(struct.pack("<i", 7) + b"".join(entries))
 
 

@@ -89,7 +89,9 @@ def test_a_block_that_does_something_of_its_own_stays_as_it_was(tiny_model):
     assert not any(in_use(model))
     path = fast_path(model)
     assert path.fused == 0 and path.blocks == model.config.num_hidden_layers
-    assert path.sentence.startswith("fused blocks off: GraniteDecoderLayer c")  # computes otherwise, or cannot be compared
+    assert path.sentence.startswith(
+        "fused blocks off: GraniteDecoderLayer c"
+    )  # computes otherwise, or cannot be compared
 
 
 @pytest.mark.parametrize("family", FUSED)

@@ -148,7 +148,7 @@ def test_error_curves_are_shared_out_better_than_any_other_way_on_the_grid():
     places = np.linspace(0, 1, 6)
     curves = {"a": places**2, "b": places**4, "c": 0.3 * places + 0.7 * places**3}
     projections = [a_projection(name, 0, 10, 10) for name in curves]
-    for tenths in range(0, 15):
+    for tenths in range(15):
         target = tenths / 15
         found = error_curves(projections, target, {name: torch.tensor(curve) for name, curve in curves.items()})
         assert sum(found.values()) == pytest.approx(3 * target)

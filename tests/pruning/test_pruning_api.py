@@ -54,7 +54,7 @@ def test_each_block_is_scored_on_what_the_pruned_blocks_give(tiny_model, tiny_to
         seen, handles = {}, []
         projections = find_anatomy(by_hand).of_block(block)
         for projection in projections:
-            hook = lambda module, args, name=projection.name: seen.__setitem__(name, args[0])  # noqa: E731
+            hook = lambda module, args, name=projection.name, seen=seen: seen.__setitem__(name, args[0])  # noqa: E731
             handles.append(projection.module.register_forward_pre_hook(hook))
         with torch.no_grad():
             by_hand(ids)

@@ -293,7 +293,8 @@ def test_a_disk_that_fills_up_is_told_with_what_is_kept(capsys, place, monkeypat
 
 
 @pytest.mark.parametrize(
-    "error", [FULL, RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 1 vs 0"), ZeroDivisionError()]
+    "error",
+    [FULL, RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 1 vs 0"), ZeroDivisionError()],
 )
 @pytest.mark.parametrize("words", [[], ["--structure", "layers", "--sparsity", "0.34"]])
 def test_whatever_fails_in_saving_says_what_is_kept(capsys, place, monkeypatch, error, words):

@@ -101,7 +101,7 @@ def test_a_lack_of_memory_within_a_run_puts_the_model_back(tiny_model, tiny_toke
     before = copy.deepcopy(model.state_dict())
     calls = []
 
-    def short(own=find_anatomy(model).blocks[2].forward):
+    def short(own):
         def forward(*args, **kwargs):
             calls.append(1)
             if len(calls) > 4:  # after the dense model was checked
@@ -110,7 +110,7 @@ def test_a_lack_of_memory_within_a_run_puts_the_model_back(tiny_model, tiny_toke
 
         return forward
 
-    monkeypatch.setattr(model.model.layers[2], "forward", short())
+    monkeypatch.setattr(model.model.layers[2], "forward", short(find_anatomy(model).blocks[2].forward))
     with pytest.raises(EspalierError, match="Out of memory"):
         prune(model, tiny_tokenizer, config(), calibration=TEXTS)
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())

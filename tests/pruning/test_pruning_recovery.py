@@ -9,12 +9,12 @@ from torch.nn.functional import log_softmax
 
 from models.errors import Cancelled, EspalierError, RequestError
 from pruning import PruningConfig, preview, prune
-from pruning.blockwise import Batch
 from pruning.adaptation import descent
 from pruning.adaptation.parts import find_parts
 from pruning.adaptation.settings import Settings
 from pruning.adaptation.streams import StreamWalk
 from pruning.adaptation.weights import Trained
+from pruning.blockwise import Batch
 from pruning.cli import main
 from pruning.forecast import forecast
 from pruning.pipeline import opened
@@ -101,7 +101,9 @@ def test_the_loss_falls_and_the_zeros_stay(livelier, tiny_tokenizer, family, rec
 
 def test_the_model_is_nearer_to_the_dense_one_on_other_tokens(livelier, tiny_tokenizer):
     dense = livelier("llama")
-    ids = tiny_tokenizer("The young tree bears its fruit on branches that the gardener ties.", return_tensors="pt").input_ids
+    ids = tiny_tokenizer(
+        "The young tree bears its fruit on branches that the gardener ties.", return_tensors="pt"
+    ).input_ids
     taught = log_softmax(dense(ids).logits, -1)
 
     def lost(recover: str) -> float:
@@ -289,7 +291,9 @@ def windows(*shapes: tuple[int, int], begin_with: tuple[int, ...] = ()) -> Windo
     opening = torch.tensor(begin_with, dtype=torch.long)
     batches = []
     for rows, length in shapes:
-        ids = torch.stack([torch.cat([opening, torch.arange(length - len(opening)) + 100 * row]) for row in range(rows)])
+        ids = torch.stack(
+            [torch.cat([opening, torch.arange(length - len(opening)) + 100 * row]) for row in range(rows)]
+        )
         batches.append(Batch(ids, torch.ones_like(ids, dtype=torch.bool)))
     return Windows(tuple(batches), "numbers", 1, 1, 1, 1, 0, begin_with)
 
@@ -304,7 +308,7 @@ def test_the_text_is_cut_and_counted():
 
 def test_long_windows_are_cut_and_begin_alike():
     batches = Settings(tokens=1000, text=1000, batch=8, rate=1.0).batches(windows((2, 20), begin_with=(7,)))
-    bodies = [list(range(0, 7)), list(range(7, 14)), list(range(14, 19))]
+    bodies = [list(range(7)), list(range(7, 14)), list(range(14, 19))]
     expected = [[7, *(100 * row + body for body in piece)] for row in range(2) for piece in bodies]
     assert [row for batch in batches for row in batch.ids.tolist()] == expected
 

@@ -60,7 +60,7 @@ BAD = {
     "nothing goes": ("stages: [save]", "one stage solve or cut"),
     "not saved": ("stages: [{solve: {}}]", "no stage save"),
     "cut what": ("stages: [{cut: {}}, save]", "must name a structure"),
-    "settings that are none": ("stages: [{solve: wanda}, save]", "are a mapping, not \"wanda\""),
+    "settings that are none": ("stages: [{solve: wanda}, save]", 'are a mapping, not "wanda"'),
     "a wrong value": ("stages: [{allocate: {sparsity: 2}}, {solve: {}}, save]", "must be from 0 to below 1"),
     "an unknown format": ("stages: [{solve: {}}, {pack: {format: zip}}, save]", "no packed format 'zip'"),
     "a stage that is none": ("stages: [3]", "A stage is written"),
@@ -94,7 +94,9 @@ def pruned(model, run_cli, tmp_path_factory):
 
 
 def test_the_command_line_its_recipe_and_python_make_the_same_bytes(pruned, model, run_cli, tmp_path):
-    printed = run_cli("pruning", "prune", model, "--recipe", "--method", "wanda", "--samples", 4, "--sequence-length", 32)
+    printed = run_cli(
+        "pruning", "prune", model, "--recipe", "--method", "wanda", "--samples", 4, "--sequence-length", 32
+    )
     (tmp_path / "recipe.yaml").write_text(printed.stdout)
     done = run_cli("pruning", "run", tmp_path / "recipe.yaml", model, "--out", tmp_path / "again")
     assert done.returncode == 0, done.stderr
@@ -102,7 +104,9 @@ def test_the_command_line_its_recipe_and_python_make_the_same_bytes(pruned, mode
     assert made.folder == tmp_path / "python" and made.report.after.sparsity == pytest.approx(0.5, abs=0.01)
     replayed = run(Recipe.read(pruned / "pruning.json"), str(model), tmp_path / "replayed")
     assert replayed.recipe == made.recipe
-    assert len({sha(folder) for folder in (pruned, tmp_path / "again", tmp_path / "python", tmp_path / "replayed")}) == 1
+    assert (
+        len({sha(folder) for folder in (pruned, tmp_path / "again", tmp_path / "python", tmp_path / "replayed")}) == 1
+    )
 
 
 def test_a_cell_of_a_sweep_makes_the_same_bytes(pruned, model, tmp_path, monkeypatch):

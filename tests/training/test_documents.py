@@ -131,7 +131,9 @@ def test_pieces_join_to_the_text_and_are_short(lines, size):
     assert "".join(found) == "".join(lines) and all(0 < len(piece) <= 3 * size for piece in found if piece)
 
 
-@pytest.mark.parametrize("line", [r'{"text": "half \ud83d a character"}', r'{"text": "nul \u0000"}', '{"text": "nul \0"}'])
+@pytest.mark.parametrize(
+    "line", [r'{"text": "half \ud83d a character"}', r'{"text": "nul \u0000"}', '{"text": "nul \0"}']
+)
 def test_a_line_with_characters_that_nobody_can_use_is_broken(tmp_path, line):
     path = tmp_path / "some.jsonl"
     path.write_text("".join(f'{{"text": "fine {at}"}}\n' for at in range(200)) + line)

@@ -253,7 +253,10 @@ def test_a_build_is_known_by_the_field_that_it_reads(tmp_path, monkeypatch):
 def test_a_store_on_a_full_disk_is_told_with_its_remedy(tmp_path):
     import sqlite3
 
-    with pytest.raises(WriteFailed, match="No space left on device. Free some space"), open_store(tmp_path / "s.sqlite"):
+    with (
+        pytest.raises(WriteFailed, match="No space left on device. Free some space"),
+        open_store(tmp_path / "s.sqlite"),
+    ):
         raise sqlite3.OperationalError("database or disk is full")
     with pytest.raises(WriteFailed, match="permissions"), open_store(tmp_path / "s.sqlite"):
         raise sqlite3.OperationalError("attempt to write a readonly database")

@@ -13,8 +13,8 @@ def fake_engine(tiny_model, tiny_tokenizer, tiny_chat_tokenizer):
     from models.description import describe
     from models.errors import RequestError
     from ui.engine import Change, Method, Settings, Twin
-    from ui.forms import form_of
     from ui.fetching import Fetcher
+    from ui.forms import form_of
     from ui.worker import Worker
 
     class FakeEngine:

@@ -11,8 +11,8 @@ from ui.classify import Verdict, classify_pair, contents
 from ui.endpoints import notes_of
 from ui.engine import Settings
 from ui.figures import warnings_of
-from ui.streaming import Picture
 from ui.scoring import LabelScores
+from ui.streaming import Picture
 from ui.strip import MOST_WARNINGS, strip
 from ui.texts import Words
 from ui.visitors import Visit

@@ -110,7 +110,9 @@ def test_other_models_begin_anew():
 
 
 def test_the_panes_show_every_turn_and_the_figures_of_the_last():
-    talk = answered(("one", picture("yes"), picture("no")), ("two", picture("maybe"), picture("", error="out of memory")))
+    talk = answered(
+        ("one", picture("yes"), picture("no")), ("two", picture("maybe"), picture("", error="out of memory"))
+    )
     shown = chat_contents(talk, {"dense": "m"}, WORDS)
     assert shown["dense"].count('class="said"') == shown["pruned"].count('class="said"') == 2
     assert "yes" in shown["dense"] and "yes" not in shown["pruned"] and "out of memory" in shown["pruned"]

@@ -41,7 +41,9 @@ def test_the_endpoints_are_these_and_are_documented(client):
         "solver",
         "layout",
     ]
-    assert all(p["type"]["type"] in ("string", "integer", "number", "boolean") for e in named.values() for p in e["parameters"])
+    assert all(
+        p["type"]["type"] in ("string", "integer", "number", "boolean") for e in named.values() for p in e["parameters"]
+    )
 
 
 def test_generate_streams_and_ends_with_where_the_two_part(client):
@@ -109,7 +111,9 @@ def test_prune_says_what_changed_and_models_lists_it(client):
     assert made["change"]["nonzero"] == [100, 50] and made["change"]["perplexity"][1]["value"] == 12.0
     known = client.predict(api_name="/models")
     named = {entry["name"]: entry for entry in known["catalogue"]}
-    assert named["smollm2"]["licence"] == "Apache-2.0" and named["embedded"]["here"] and "folder" not in named["embedded"]
+    assert (
+        named["smollm2"]["licence"] == "Apache-2.0" and named["embedded"]["here"] and "folder" not in named["embedded"]
+    )
     assert known["models"] == ["tiny"] and [twin["key"] for twin in known["pruned"]] == [made["key"]]
     assert {method["name"] for method in known["methods"]} == {"magnitude", "block-influence"}
 

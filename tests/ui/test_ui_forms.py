@@ -63,7 +63,9 @@ def test_a_template_that_cannot_be_used_is_said_on_the_page(loaded_as):
 
 def test_the_page_says_the_form_and_the_language(loaded_as):
     chat, text = form_of(loaded_as(chat=True)), form_of(loaded_as(name="embedded"))
-    assert "its chat template" in asked_line("smollm2", chat, Words()) and "English" in asked_line("smollm2", chat, Words())
+    assert "its chat template" in asked_line("smollm2", chat, Words()) and "English" in asked_line(
+        "smollm2", chat, Words()
+    )
     assert "the form it was trained on" in asked_line("embedded", text, Words())
     assert "plain text" in asked_line("smollm2", chat, Words(), continued=True)
     assert "English" not in asked_line("/some/folder", chat, Words())
@@ -81,7 +83,9 @@ def test_labels_are_scored_in_the_assistant_s_turn(loaded_as):
     wanted = {label: log_likelihood(loaded, turn(loaded, "A good tree."), f" {label}") for label in LABELS}
     assert scores.log_likelihoods == pytest.approx(wanted, abs=1e-4) and scores.neutral == {}
     total = sum(map(exp, wanted.values()))
-    assert scores.probabilities == pytest.approx({label: exp(value) / total for label, value in wanted.items()}, abs=1e-4)
+    assert scores.probabilities == pytest.approx(
+        {label: exp(value) / total for label, value in wanted.items()}, abs=1e-4
+    )
 
 
 @pytest.mark.parametrize("chat", [True, False])
@@ -109,7 +113,7 @@ def test_a_text_that_is_too_long_is_cut_behind_the_head_of_the_turn(loaded_as):
     text = "A tree that bears fruit. " * 40
     scores = score_labels(loaded, form_of(loaded), text, LABELS, calibrated=False)
     whole, other = turn(loaded, text), turn(loaded, NEUTRAL)
-    head = next(at for at, (one, two) in enumerate(zip(whole, other)) if one != two)
+    head = next(at for at, (one, two) in enumerate(zip(whole, other, strict=False)) if one != two)
     longest = max(len(loaded.tokenizer(f" {label}", add_special_tokens=False)["input_ids"]) for label in LABELS)
     room = 128 - longest + 1
     cut = whole[:head] + whole[len(whole) - (room - head) :]

@@ -68,7 +68,10 @@ def test_the_slider_goes_and_the_hint_tells_why(fake_engine, third, pattern):
     assert updates["sparsity"]["visible"] is False
     back = {component.elem_id: update for component, update in adapt("wanda", "unstructured", "none", None).items()}
     assert back["sparsity"]["visible"] is True
-    assert hint_text(methods[0], pattern, "none", Words()).removeprefix(methods[0].summary).strip() in updates["method-hint"]
+    assert (
+        hint_text(methods[0], pattern, "none", Words()).removeprefix(methods[0].summary).strip()
+        in updates["method-hint"]
+    )
 
 
 def test_the_hint_tells_what_is_kept_or_else_the_share(third):

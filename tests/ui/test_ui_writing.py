@@ -16,7 +16,9 @@ from ui.writing import continuing, find_parting, write_pair
 
 def scenes_of(engine, visit, prompt="The garden", tokens=24, stop=None, **sampling):
     stop = stop or threading.Event()
-    return [s for s in write_pair(engine, visit, continuing(prompt), Sampling(tokens, **sampling), stop) if s is not None]
+    return [
+        s for s in write_pair(engine, visit, continuing(prompt), Sampling(tokens, **sampling), stop) if s is not None
+    ]
 
 
 def pruned(engine, sparsity=0.9):
@@ -28,7 +30,7 @@ def test_both_sides_write_what_they_write_alone(fake_engine):
     twin = pruned(engine)
     last = scenes_of(engine, Visit("tiny", twin.key))[-1]
     assert last.over and last.names == ("dense", "pruned")
-    for loaded, picture in zip((engine.loaded, twin.loaded), last.pictures):
+    for loaded, picture in zip((engine.loaded, twin.loaded), last.pictures, strict=False):
         alone = Generation(loaded.model, loaded.tokenizer, "The garden", Sampling(24)).run()
         assert picture.text == alone.text and picture.tokens == len(alone.ids)
 
@@ -38,7 +40,7 @@ def test_what_is_shown_only_grows_and_never_holds_half_a_character(fake_engine):
     texts = [
         scene.pictures[0].text for scene in scenes_of(engine, Visit("tiny"), "在花园里", 60, temperature=2.0, seed=3)
     ]
-    assert all(later.startswith(earlier) for earlier, later in zip(texts, texts[1:-1]))
+    assert all(later.startswith(earlier) for earlier, later in zip(texts, texts[1:-1], strict=False))
     assert all("\ufffd" not in text.rstrip("\ufffd") or "\ufffd" in texts[-1] for text in texts)
 
 
@@ -53,7 +55,7 @@ def test_the_parting_marks_the_first_tokens_that_differ(fake_engine):
     ids = [writer.ids for writer in writers]
     same = next(i for i in range(24) if ids[0][i] != ids[1][i])
     assert parting.at == same + 1 and parting.same == same
-    for writer, (start, end) in zip(writers, parting.spans):
+    for writer, (start, end) in zip(writers, parting.spans, strict=False):
         assert 0 <= start <= end <= len(writer.text)
     assert writers[0].text[: parting.spans[0][0]] == writers[1].text[: parting.spans[1][0]]
 
