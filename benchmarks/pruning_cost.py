@@ -38,10 +38,10 @@ from evals.environment import environment
 from models import load
 from models.files import read_json, write_json
 from pruning import PruningConfig, prune
+from pruning.layer_problem import LayerProblem
+from pruning.mask_rule import MaskRule
 from pruning.patterns.unstructured import Unstructured
-from pruning.problem import Problem
 from pruning.registry import find
-from pruning.target import Target
 from pruning.windows import calibration_windows
 
 OUT = Path(__file__).parent / "results" / "pruning_cost"
@@ -125,10 +125,10 @@ def sparsegpt(repeats: int) -> dict:
         inputs = torch.randn(2 * columns, columns, generator=generator)
         gram = inputs.t() @ inputs
         values = {"gram": gram, "column_norms": gram.diagonal().double().sqrt()}
-        target = Target(Unstructured(), 0.5, "layer")
+        target = MaskRule(Unstructured(), 0.5, "layer")
 
         def ours(weight=weight, values=values, target=target) -> None:
-            solve(Problem(weight, torch.zeros_like(weight), target, values, "obs"))
+            solve(LayerProblem(weight, torch.zeros_like(weight), target, values, "obs"))
 
         loops = {"column by column": columns, f"in blocks of {BLOCK}": BLOCK}
         theirs = {loop: partial(textbook, weight, gram, 0.5, together) for loop, together in loops.items()}

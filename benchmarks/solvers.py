@@ -42,10 +42,10 @@ from models.llama2c import convert
 from models.progress import Progress, silent, terminal_bar
 from pruning import PruningConfig, prune
 from pruning.job import Job
+from pruning.mask_rule import MaskRule
 from pruning.roles import find_anatomy
 from pruning.sharing import take_measures
 from pruning.structures.none import relative_error, solve
-from pruning.target import Target
 from pruning.windows import calibration_windows
 from training.sources import open_text
 
@@ -138,7 +138,7 @@ def layer_errors(subject: Subject, config: PruningConfig, seen: dict, held_out: 
     for projection in anatomy.projections:
         gram = seen[projection.name]
         values = {"gram": gram, "column_norms": gram.diagonal().double().sqrt()}
-        target = Target(config.parsed_pattern(), config.sparsity, job.method.group)
+        target = MaskRule(config.parsed_pattern(), config.sparsity, job.method.group)
         weight = projection.weight.float()
         errors[projection.name] = relative_error(
             weight, solve(job, weight, target, values).weight, held_out[projection.name]

@@ -35,7 +35,7 @@ class Census:
         return asdict(self)
 
 
-def take_census(model: nn.Module) -> Census:
+def count_parameters(model: nn.Module) -> Census:
     """Counts a causal language model of transformers. UnknownArchitecture if its projections are not known."""
     parameters = list(model.parameters())
     weights = [projection.weight for projection in find_anatomy(model).projections]

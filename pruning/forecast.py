@@ -14,12 +14,12 @@ from pruning.blockwise import Batch
 from pruning.config import PruningConfig
 from pruning.gradients import TOKENS_AT_ONCE
 from pruning.job import Job
+from pruning.mask_rule import MaskRule
 from pruning.plan import Plan
 from pruning.recovering import Recovery
 from pruning.roles import find_anatomy
 from pruning.statistics import InputStatistics
 from pruning.structures.none import solve
-from pruning.target import Target
 from pruning.windows import Windows, window_length
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def _solving_seconds(job: Job, plan: Plan, statistics: dict[str, dict[str, torch
     seconds = 0.0
     for shape, entry in examples.items():
         projection = projections[entry.name]
-        target = Target(job.config.parsed_pattern(), entry.sparsity, job.method.group)
+        target = MaskRule(job.config.parsed_pattern(), entry.sparsity, job.method.group)
         known = statistics.get(entry.name, {}) | job.gradients_of(projection, job.method.needs)
         began = time.perf_counter()
         solution = solve(job, projection.weight.float(), target, known)

@@ -13,7 +13,7 @@ from models.memory import OutOfMemory
 from models.source import locate
 from models.weights import tensor_headers
 from pruning.capability import Capability, skeleton, take_capability
-from pruning.census import Census, take_census
+from pruning.census import Census, count_parameters
 from pruning.packing.install import is_packed, unpack
 from pruning.record import whole_record
 from pruning.roles import Projection, find_anatomy
@@ -87,7 +87,7 @@ def inspect(name: str) -> Inspection:
         family=empty.config.get_text_config().model_type,
         blocks=capability.blocks,
         capability=capability,
-        census=take_census(model) if model else None,
+        census=count_parameters(model) if model else None,
         projections=found,
         not_counted=not_counted,
         record=record,

@@ -11,7 +11,7 @@ from functools import cached_property
 import torch
 
 from pruning.gram import Damped, normalised
-from pruning.problem import Problem, Solution
+from pruning.layer_problem import LayerProblem, Solution
 from pruning.sensitivity import output_sensitivity
 
 
@@ -31,7 +31,7 @@ class LeastSquares:
     rows: torch.Tensor
 
     @classmethod
-    def of(cls, problem: Problem, damping: float) -> LeastSquares:
+    def of(cls, problem: LayerProblem, damping: float) -> LeastSquares:
         """The problem of one projection, damped by `damping` at least."""
         damped, norms = normalised(problem.statistics["gram"], damping)
         dtype = problem.weight.dtype
@@ -86,7 +86,7 @@ class LeastSquares:
             direction.mul_(_ratio(length, before)).add_(residual)
         return fitted, pull
 
-    def solution(self, problem: Problem, fitted: torch.Tensor, keep: torch.Tensor) -> Solution:
+    def solution(self, problem: LayerProblem, fitted: torch.Tensor, keep: torch.Tensor) -> Solution:
         """`fitted` [R, C] in the weight's own units: what did not change is the dense weight, bit for bit."""
         change = (fitted - self.weight).double() / torch.where(self.norms > 0, self.norms, torch.inf)
         change /= self.rows

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from pruning.folds import find_folds
+from pruning.coupled_channels import find_coupled_channels
 from pruning.sharing import visit_dense
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def find_orders(job: Job, pattern: NM) -> dict[str, tuple[int, ...]]:
 
     What keeps its order is reported in `job.warnings`.
     """
-    folds = {fold.consumer.name: fold for fold in find_folds(job.model, job.anatomy.projections)}
+    folds = {fold.consumer.name: fold for fold in find_coupled_channels(job.model, job.anatomy.projections)}
     folds = {name: fold for name, fold in folds.items() if fold.width % pattern.of == 0}
 
     def order(entry: Projection, statistics: Mapping[str, Tensor]) -> Tensor | None:
@@ -56,7 +56,7 @@ def reorder(job: Job, orders: Mapping[str, tuple[int, ...]]) -> None:
     """
     if orders:
         job.gradients.clear()
-    for fold in find_folds(job.model, job.anatomy.projections):
+    for fold in find_coupled_channels(job.model, job.anatomy.projections):
         if fold.consumer.name in orders:
             order = torch.tensor(orders[fold.consumer.name]).reshape(fold.heads, fold.width)
             fold.reorder(order)

@@ -10,7 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from models.precision import computing_in
 from models.progress import Progress, part, silent
-from pruning.census import take_census
+from pruning.census import count_parameters
 from pruning.checkpoint import Checkpoint
 from pruning.config import PruningConfig
 from pruning.guards import dense_perplexity, memory_advice
@@ -59,7 +59,7 @@ def prune(
     """
     began = time.perf_counter()
     progress = progress or silent
-    before = take_census(model)
+    before = count_parameters(model)
     config = config.settled(before)
     with opened(model, tokenizer, config, calibration, progress, checkpoint, activations, device, computed) as job:
         if plan:
@@ -81,7 +81,7 @@ def prune(
         config=config,
         plan=done,
         before=before,
-        after=take_census(model),
+        after=count_parameters(model),
         calibration=_calibration(job.windows_used),
         dense_perplexity=job.dense_perplexity,
         seconds=time.perf_counter() - began,
@@ -103,7 +103,7 @@ def preview(
 ) -> Plan:
     """What `prune` would take out; the model is not changed. Arguments and errors as in `prune`."""
     progress = progress or silent
-    config = config.settled(take_census(model))
+    config = config.settled(count_parameters(model))
     with opened(model, tokenizer, config, calibration, progress, None, activations, device, computed) as job:
         Recovery(job)  # refuses what it cannot do
         return find("structure", config.structure).implementation().plan(job)

@@ -109,7 +109,7 @@ class LiveTwins:
         return True
 
     def _network(self, model: str, dense: Loaded) -> Network:
-        from pruning.census import take_census
+        from pruning.census import count_parameters
         from pruning.live.twin import LiveTwin
 
         known = self._networks.get(model)
@@ -118,7 +118,7 @@ class LiveTwins:
         device = next(dense.model.parameters()).device
         require(parameter_bytes(dense.model), device, f"A second copy of {model}")
         with interruptible():
-            live, census = LiveTwin(dense.model), take_census(dense.model)
+            live, census = LiveTwin(dense.model), count_parameters(dense.model)
         described = describe(live.model, model, dense.description.revision, dense.description.notes)
         outside = census.nonzero - (census.prunable - census.prunable_zeros)
         network = Network(dense, live, Loaded(live.model, dense.tokenizer, described), census.nonzero, outside)

@@ -15,9 +15,9 @@ from models.errors import RequestError
 from models.stopping import give_way
 from pruning.config import PruningConfig
 from pruning.live.input_norms import STATISTIC, InputNorms
+from pruning.mask_rule import MaskRule
 from pruning.registry import find
 from pruning.roles import Projection, find_anatomy
-from pruning.target import Target
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -77,7 +77,7 @@ class LiveTwin:
         """
         reads = needs_norms(config)
         method, pattern = find("method", config.method), config.parsed_pattern()
-        target = Target(pattern, config.sparsity, method.group)
+        target = MaskRule(pattern, config.sparsity, method.group)
         for source in self._dense:
             if why := pattern.misfit(source.rows, source.columns):
                 raise RequestError(f"The pattern {config.pattern} does not fit {source.name} ({why}): choose another.")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from pruning.layer_problem import LayerProblem, Solution
 from pruning.least_squares import LeastSquares
-from pruning.problem import Problem, Solution
 from pruning.registry import register
 
 DAMPING = 0.01
@@ -17,7 +17,7 @@ REFIT_STEPS = 10
 
 
 @register("solver", "alps", needs=("gram",), methods=("wanda",), chooses=("wanda",))
-def alps(problem: Problem) -> Solution:
+def alps(problem: LayerProblem) -> Solution:
     """ADMM on mask and weights at once, its penalty growing, then a refit; scores as Wanda, on the weights it has.
 
     In normalised columns, with H damped by 0.01: V is the least squares solution tied to D by the penalty, D the
@@ -31,7 +31,7 @@ def alps(problem: Problem) -> Solution:
     return layer.solution(problem, layer.descend(layer.weight, fitted, keep, REFIT_STEPS), keep)
 
 
-def _alternate(layer: LeastSquares, problem: Problem) -> tuple[torch.Tensor, torch.Tensor]:
+def _alternate(layer: LeastSquares, problem: LayerProblem) -> tuple[torch.Tensor, torch.Tensor]:
     """The support that the alternation settles on, and its last weights on it, [R, C] each."""
     values, vectors = (part.to(layer.weight.dtype) for part in torch.linalg.eigh(layer.curvature.double()))
     gone = problem.scores == -torch.inf

@@ -7,11 +7,11 @@ import torch
 from models.errors import RequestError
 from pruning.alternation import alternate
 from pruning.gram import LEAST_DAMPING
+from pruning.layer_problem import LayerProblem, Solution
 from pruning.least_squares import LeastSquares, errors
 from pruning.matmul import coarse_matmul
 from pruning.patterns.n_m import NM
 from pruning.patterns.unstructured import Unstructured
-from pruning.problem import Problem, Solution
 from pruning.registry import register
 from pruning.selection import keep_about
 
@@ -22,7 +22,7 @@ LEAST_GAIN = 1e-3  # of the error: a round that gains less is the last
 
 
 @register("solver", "exchange", needs=("gram",))
-def exchange(problem: Problem) -> Solution:
+def exchange(problem: LayerProblem) -> Solution:
     """Finds a mask by alternating directions, then exchanges kept and dropped weights while the error falls. The best.
 
     From the method's mask or the one that alternating directions make of it (`pruning.alternation`), whichever refits

@@ -1,12 +1,12 @@
 """No solver: the surviving weights stay as they are."""
 
 from pruning.gram import LEAST_DAMPING, normalised
-from pruning.problem import Problem, Solution
+from pruning.layer_problem import LayerProblem, Solution
 from pruning.registry import find, register
 
 
 @register("solver", "none")
-def keep_as_they_are(problem: Problem) -> Solution:
+def keep_as_they_are(problem: LayerProblem) -> Solution:
     """The weights that stay keep their values, bit for bit."""
     keep = problem.target.keep(problem.scores)
     warnings = ()

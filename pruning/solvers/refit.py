@@ -1,15 +1,15 @@
 """Refit: the weights that stay make up for those that went, by conjugate gradients."""
 
 from pruning.gram import LEAST_DAMPING
+from pruning.layer_problem import LayerProblem, Solution
 from pruning.least_squares import LeastSquares
-from pruning.problem import Problem, Solution
 from pruning.registry import register
 
 STEPS = 20
 
 
 @register("solver", "refit", needs=("gram",))
-def refit(problem: Problem) -> Solution:
+def refit(problem: LayerProblem) -> Solution:
     """Least squares for the weights that stay, by 20 steps of masked conjugate gradients; after any mask.
 
     Per row it minimises ||X (V - W)^T||^2 over the kept weights, damped by 1e-3 after normalising the columns (which

@@ -9,9 +9,9 @@ import torch
 
 from models.errors import RequestError
 from pruning.gram import damp
+from pruning.layer_problem import LayerProblem, Solution
 from pruning.patterns.n_m import NM
 from pruning.patterns.unstructured import Unstructured
-from pruning.problem import Problem, Solution
 from pruning.registry import register
 from pruning.selection import keep_highest
 
@@ -21,7 +21,7 @@ NARROW = 16  # columns between two updates of their block: within them the work 
 
 
 @register("solver", "sparsegpt", needs=("gram",), chooses=("obs",))
-def sparsegpt(problem: Problem) -> Solution:
+def sparsegpt(problem: LayerProblem) -> Solution:
     """The published column-by-column update; with the method obs it chooses the zeros as it goes, else keeps the mask.
 
     With obs the zeros of every 128 columns (of every M columns for N:M) are those of lowest w^2 / U_jj^2, w being the
@@ -95,7 +95,7 @@ def _widths(span: int) -> tuple[int, int]:
     return narrow, max(BLOCK // widest, 1) * widest
 
 
-def _choice(problem: Problem) -> tuple[int, Choose]:
+def _choice(problem: LayerProblem) -> tuple[int, Choose]:
     """How many columns are decided together, and how."""
     pattern = problem.target.pattern
     if problem.method != "obs":
@@ -122,7 +122,7 @@ def _among(alive: torch.Tensor, choose: Choose) -> Choose:
     return chosen
 
 
-def _lowest_of_m(problem: Problem, gone: torch.Tensor, weights: torch.Tensor, first: int) -> torch.Tensor:
+def _lowest_of_m(problem: LayerProblem, gone: torch.Tensor, weights: torch.Tensor, first: int) -> torch.Tensor:
     scores = weights.square().masked_fill(gone[first : first + len(weights)], -torch.inf)
     return problem.target.keep(scores.t().contiguous()).t()
 
@@ -130,7 +130,7 @@ def _lowest_of_m(problem: Problem, gone: torch.Tensor, weights: torch.Tensor, fi
 class _Shares:
     """Unstructured zeros: every block drops what the pattern says of all columns so far, less what has gone before."""
 
-    def __init__(self, problem: Problem, gone: torch.Tensor):
+    def __init__(self, problem: LayerProblem, gone: torch.Tensor):
         self._target = problem.target
         self._rows, self._columns = problem.weight.shape
         self._gone = gone

@@ -10,18 +10,18 @@ import torch
 from models.errors import EspalierError, RequestError
 from pruning.blockwise import BlockWalk
 from pruning.job import Job
+from pruning.layer_problem import LayerProblem, Solution
+from pruning.mask_rule import MaskRule
 from pruning.permutation import find_orders, reorder
 from pruning.plan import Plan, ProjectionPlan
-from pruning.problem import Problem, Solution
 from pruning.registry import find, register
 from pruning.roles import Projection
 from pruning.sharing import shares
 from pruning.statistics import InputStatistics
-from pruning.target import Target
 
 
 @register("structure", "none")
-class SingleWeights:
+class WeightPruning:
     """Single weights become zero and every shape stays: smaller and faster only once packed."""
 
     def plan(self, job: Job) -> Plan:
@@ -42,7 +42,7 @@ class SingleWeights:
             self._plan_projection(
                 job,
                 projection,
-                Target(pattern, share[projection.name], job.method.group),
+                MaskRule(pattern, share[projection.name], job.method.group),
                 orders.get(projection.name, ()),
             )
             for projection in job.anatomy.projections
@@ -72,7 +72,7 @@ class SingleWeights:
         return Plan(plan.structure, plan.method, plan.pattern, plan.sparsity, tuple(entries.values()))
 
     def _plan_projection(
-        self, job: Job, projection: Projection, target: Target, order: tuple[int, ...]
+        self, job: Job, projection: Projection, target: MaskRule, order: tuple[int, ...]
     ) -> ProjectionPlan:
         shape = projection.rows, projection.columns
         size = projection.weight.numel() * job.stored_dtype(projection.parameter).itemsize
@@ -121,7 +121,7 @@ class SingleWeights:
         weight = projection.weight
         if not bool(weight.isfinite().all()):
             raise EspalierError(f"{projection.name} has weights that are not finite: fetch the model again.")
-        target = Target(job.config.parsed_pattern(), entry.sparsity, job.method.group)
+        target = MaskRule(job.config.parsed_pattern(), entry.sparsity, job.method.group)
         solution = solve(job, weight.float(), target, statistics)
         if job.undo_steps is not None:
             job.undo_steps.append(partial(put_back, projection, weight.to("cpu", copy=True)))
@@ -138,7 +138,7 @@ def put_back(projection: Projection, dense: torch.Tensor) -> None:
     projection.weight.copy_(dense)
 
 
-def solve(job: Job, weight: torch.Tensor, target: Target, statistics: dict) -> Solution:
+def solve(job: Job, weight: torch.Tensor, target: MaskRule, statistics: dict) -> Solution:
     """Scores and solves one projection [R, C], step by step as the schedule says.
 
     Every step scores the weights as the last one left them, what that dropped lying below all the rest, and solves
@@ -151,7 +151,7 @@ def solve(job: Job, weight: torch.Tensor, target: Target, statistics: dict) -> S
         scores = weight.new_zeros(weight.shape) if chooses else job.method.implementation(solution.weight, statistics)
         # Zeros of the dense model have not gone in a step: they count as they score, and no solver takes them back.
         scores = scores.masked_fill(~solution.keep & (weight != 0), -torch.inf)
-        problem = Problem(weight, scores, target.at(sparsity), statistics, job.config.method)
+        problem = LayerProblem(weight, scores, target.at(sparsity), statistics, job.config.method)
         solution = job.solver.implementation(problem)
     return solution
 

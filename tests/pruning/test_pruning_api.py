@@ -68,12 +68,12 @@ def test_each_block_is_scored_on_what_the_pruned_blocks_give(tiny_model, tiny_to
 
     from pruning.blockwise import Batch
     from pruning.job import Job
-    from pruning.structures.none import SingleWeights
+    from pruning.structures.none import WeightPruning
     from pruning.windows import Windows
 
     windows = Windows((Batch(ids, torch.ones_like(ids, dtype=torch.bool)),), "test", 2, 2, 32, 16, 0)
     job = Job(model, find_anatomy(model), config(), lambda: windows)
-    plan = SingleWeights().apply(job, SingleWeights().plan(job))
+    plan = WeightPruning().apply(job, WeightPruning().plan(job))
     assert same(model, by_hand.state_dict())
     masks = {entry.name: entry.mask_sha256 for entry in plan.projections}
     for projection in find_anatomy(model).projections:

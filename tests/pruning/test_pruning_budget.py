@@ -7,7 +7,7 @@ import pytest
 from models.errors import RequestError
 from pruning import PruningConfig, prune
 from pruning.budget import Budget
-from pruning.census import take_census
+from pruning.census import count_parameters
 
 TEXTS = ["The gardener ties the young branches to the wall and cuts what grows away from it. " * 40]
 
@@ -35,7 +35,7 @@ def test_what_is_written_is_what_is_meant(text, amount, in_bytes):
 @pytest.mark.parametrize("in_bytes", [False, True])
 def test_the_pruned_model_keeps_to_the_budget(tiny_model, tiny_tokenizer, settings, in_bytes):
     model = tiny_model("llama")
-    dense = take_census(model)
+    dense = count_parameters(model)
     aim = round(0.6 * (dense.bytes if in_bytes else dense.parameters))
     config = PruningConfig(budget=f"{aim / 1000}{'KB' if in_bytes else 'K'}", samples=4, sequence_length=32, **settings)
     assert config.sparsity is None
@@ -53,11 +53,11 @@ def test_the_pruned_model_keeps_to_the_budget(tiny_model, tiny_tokenizer, settin
 
 def test_packed_bytes_are_a_bit_a_weight_and_the_values_that_stay(tiny_model):
     model = tiny_model("llama")
-    dense = take_census(model)
+    dense = count_parameters(model)
     assert dense.prunable_bytes == 4 * dense.prunable
     assert dense.packed_bytes == dense.bytes + dense.prunable // 8
     model.model.layers[0].mlp.up_proj.weight.data[0] = 0
-    pruned = take_census(model)
+    pruned = count_parameters(model)
     assert pruned.packed_bytes == dense.packed_bytes - 4 * model.config.hidden_size
 
 

@@ -8,15 +8,15 @@ from hypothesis import strategies as st
 
 from models.errors import RequestError
 from pruning.inspection import keeps_pattern
+from pruning.layer_problem import LayerProblem
+from pruning.mask_rule import MaskRule
 from pruning.patterns.block import Block
 from pruning.patterns.n_m import NM
 from pruning.patterns.unstructured import Unstructured
-from pruning.problem import Problem
 from pruning.scores.magnitude import magnitude
 from pruning.scores.wanda import wanda
 from pruning.selection import keep_highest
 from pruning.solvers.none import keep_as_they_are
-from pruning.target import Target
 
 
 def scores_of(rows: int, columns: int, levels: int, seed: int) -> torch.Tensor:
@@ -172,7 +172,7 @@ def test_masks_equal_the_references(tiny_model, sparsity):
 def test_surviving_weights_keep_their_bits():
     weight = torch.tensor([[-0.0, 1.5, 3e-40, -2.0]])
     keep = torch.tensor([[True, False, True, True]])
-    solution = keep_as_they_are(Problem(weight, keep.float(), Target(Unstructured(), 0.25, "row"), {}))
+    solution = keep_as_they_are(LayerProblem(weight, keep.float(), MaskRule(Unstructured(), 0.25, "row"), {}))
     solved = solution.weight
     assert torch.equal(solution.keep, keep)
     assert torch.equal(solved.view(torch.int32)[keep], weight.view(torch.int32)[keep])

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pruning import PruningConfig, prune
-from pruning.folds import find_folds
+from pruning.coupled_channels import find_coupled_channels
 from pruning.inspection import keeps_pattern
 from pruning.job import Job
 from pruning.permutation import best_order, kept_score, reorder
@@ -49,7 +49,7 @@ def test_the_model_computes_the_same_in_any_order(tiny_model, family):
     model = tiny_model(family)
     disturb(model)
     anatomy = find_anatomy(model)
-    folds = find_folds(model, anatomy.projections)
+    folds = find_coupled_channels(model, anatomy.projections)
     assert {fold.consumer.role for fold in folds} == FOLDED[family]
     for role in FOLDED[family]:
         everywhere = sum(entry.role == role for entry in anatomy.projections)
@@ -78,7 +78,7 @@ def find_weight(state: dict, entry) -> torch.Tensor:
 def test_a_norm_between_forbids_it(tiny_model):
     model = tiny_model("llama")
     model.model.layers[1].mlp.sub_norm = torch.nn.LayerNorm(64)
-    folds = find_folds(model, find_anatomy(model).projections)
+    folds = find_coupled_channels(model, find_anatomy(model).projections)
     assert [fold.consumer.block for fold in folds if fold.consumer.role == "down"] == [0, 2]
 
 

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from models.errors import RequestError
 from pruning import PruningConfig, prune
-from pruning.problem import Problem, Solution
+from pruning.layer_problem import LayerProblem, Solution
+from pruning.mask_rule import MaskRule
 from pruning.registry import find
 from pruning.schedules.gradual import gradual
 from pruning.structures.none import solve
-from pruning.target import Target
 
 TEXTS = ["The gardener ties the young branches to the wall and cuts what grows away from it. " * 40]
 
@@ -45,7 +45,7 @@ def test_what_went_in_a_step_stays_gone(rows, columns, sparsity, pattern, pair, 
     method, solver = find("method", pair[0]), find("solver", pair[1]).implementation
     solved = []
 
-    def remember(problem: Problem) -> Solution:
+    def remember(problem: LayerProblem) -> Solution:
         assert torch.equal(problem.weight, weight)
         solved.append((problem, solver(problem)))
         return solved[-1][1]
@@ -55,7 +55,7 @@ def test_what_went_in_a_step_stays_gone(rows, columns, sparsity, pattern, pair, 
         method=method,
         solver=SimpleNamespace(implementation=remember, chooses=find("solver", pair[1]).chooses),
     )
-    target = Target(PruningConfig(pattern=pattern).parsed_pattern(), sparsity, "row")
+    target = MaskRule(PruningConfig(pattern=pattern).parsed_pattern(), sparsity, "row")
     last = solve(job, weight, target, {"gram": inputs.t() @ inputs, "column_norms": inputs.double().norm(dim=0)})
     masks = [solution.keep for _, solution in solved]
     assert all(not bool((later & ~earlier).any()) for earlier, later in zip(masks, masks[1:], strict=False))

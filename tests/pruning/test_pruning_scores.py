@@ -6,12 +6,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pruning.mask_rule import MaskRule
 from pruning.patterns.unstructured import Unstructured
 from pruning.scores.obs import obs
 from pruning.scores.random import random
 from pruning.scores.ria import ria
 from pruning.scores.wanda import wanda
-from pruning.target import Target
 
 
 def problem_of(rows: int, columns: int, tokens: int, seed: int) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
@@ -47,7 +47,7 @@ def test_wanda_and_ria_choose_the_reference_masks_on_the_embedded_model(embedded
             ria: (size / size.sum(0, keepdims=True) + size / size.sum(1, keepdims=True)) * np.sqrt(norms),
         }
         for score, expected in references.items():
-            keep = Target(Unstructured(), 0.5, "row").keep(score(weight, statistics)).numpy()
+            keep = MaskRule(Unstructured(), 0.5, "row").keep(score(weight, statistics)).numpy()
             for row, scores in zip(keep, expected, strict=True):
                 dropped = np.argsort(scores, kind="stable")[: len(scores) // 2]
                 assert not row[dropped].any(), f"{name}, {score.__name__}"

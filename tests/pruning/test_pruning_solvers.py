@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 from models.errors import EspalierError, RequestError
 from pruning import PruningConfig
 from pruning.gram import damp, normalise
+from pruning.layer_problem import LayerProblem, Solution
+from pruning.mask_rule import MaskRule
 from pruning.patterns.block import Block
 from pruning.patterns.n_m import NM
 from pruning.patterns.unstructured import Unstructured
-from pruning.problem import Problem, Solution
 from pruning.registry import entries, find
 from pruning.scores.fisher import fisher
 from pruning.scores.obs import obs
@@ -23,7 +24,6 @@ from pruning.solvers.exchange import exchange
 from pruning.solvers.none import keep_as_they_are
 from pruning.solvers.refit import refit
 from pruning.solvers.sparsegpt import sparsegpt
-from pruning.target import Target
 from tests.pruning.textbook import least_squares, textbook_alps, textbook_sparsegpt
 
 SCORES = {"wanda": wanda, "obs": obs}
@@ -35,7 +35,7 @@ def solve(solver, weight, gram, pattern, sparsity, method="wanda") -> Solution:
     """What a solver makes of a weight, given the scores of `method`."""
     statistics = {"gram": gram, "column_norms": gram.diagonal().double().sqrt()}
     scores = SCORES[method](weight, statistics)
-    return solver(Problem(weight, scores, Target(pattern, sparsity, "row"), statistics, method))
+    return solver(LayerProblem(weight, scores, MaskRule(pattern, sparsity, "row"), statistics, method))
 
 
 def random_problem(rows: int, columns: int, tokens: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -65,7 +65,7 @@ def test_sparsegpt_is_the_textbook_loop_on_the_embedded_model(embedded_layers, p
 
 @pytest.mark.parametrize(("pattern", "sparsity"), [(ROW, 0.5), (NM(2, 4), 0.5)])
 def test_alps_is_the_plain_admm_on_the_embedded_model(embedded_layers, pattern, sparsity):
-    target = Target(pattern, sparsity, "row")
+    target = MaskRule(pattern, sparsity, "row")
     for name, weight, statistics in embedded_layers:
         gram = statistics["gram"]
 
@@ -140,7 +140,7 @@ def test_zeros_are_where_the_target_says_exactly_as_many(name, method, rows, gro
     if dead:
         gram[:3], gram[:, :3] = 0, 0
     solution = solve(SOLVERS[name], weight, gram, *pattern, method)
-    target = Target(*pattern, "row")
+    target = MaskRule(*pattern, "row")
     assert int((~solution.keep).sum()) == target.dropped(*weight.shape)
     assert bool(solution.weight.isfinite().all()) and solution.weight.dtype == torch.float32
     assert (solution.weight[~solution.keep] == 0).all()
@@ -158,7 +158,7 @@ def test_exchange_gives_places_to_the_outputs_that_the_loss_hears(embedded_layer
 
     def lost(values: dict) -> tuple[float, torch.Tensor]:
         scores = (fisher if "gradient_l2" in values else obs)(weight, values)
-        solution = exchange(Problem(weight, scores, Target(LAYER, 0.5, "row"), values))
+        solution = exchange(LayerProblem(weight, scores, MaskRule(LAYER, 0.5, "row"), values))
         assert int(solution.keep.sum()) == weight.numel() - weight.numel() // 2
         return float((damped_error(weight, solution.weight, values["gram"]) * information).sum()), solution.keep.sum(1)
 
@@ -171,9 +171,9 @@ def test_a_refit_knows_no_other_row(embedded_layers):
     _, weight, statistics = embedded_layers[0]
     gram = statistics["gram"]
     known = statistics | {"gradient_l2": torch.rand(weight.shape, generator=torch.Generator().manual_seed(0))}
-    target = Target(ROW, 0.5, "row")
+    target = MaskRule(ROW, 0.5, "row")
     scores = wanda(weight, statistics)
-    plain, weighed = (refit(Problem(weight, scores, target, values)).weight for values in (statistics, known))
+    plain, weighed = (refit(LayerProblem(weight, scores, target, values)).weight for values in (statistics, known))
     assert torch.equal(plain != 0, weighed != 0)
     errors = damped_error(weight, plain, gram)  # conjugate gradients round: the weights differ more than these
     assert torch.allclose(errors, damped_error(weight, weighed, gram), rtol=1e-3)
@@ -208,7 +208,7 @@ def test_what_is_gone_for_good_does_not_come_back(name):
     gone[:, ::4] = True
     for method, pattern in (("wanda", ROW), ("wanda", NM(2, 4)), ("obs", LAYER), ("obs", NM(2, 4))):
         scores = SCORES[method](weight, statistics).masked_fill(gone, -torch.inf)
-        solution = SOLVERS[name](Problem(weight, scores, Target(pattern, 0.5, "row"), statistics, method))
+        solution = SOLVERS[name](LayerProblem(weight, scores, MaskRule(pattern, 0.5, "row"), statistics, method))
         assert not solution.keep[gone].any()
         assert int((~solution.keep).sum()) == 40
 

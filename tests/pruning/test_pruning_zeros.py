@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from pruning import PruningConfig, prune
+from pruning.mask_rule import MaskRule
 from pruning.registry import find
 from pruning.roles import find_anatomy
 from pruning.structures.none import solve
-from pruning.target import Target
 
 TEXTS = ["The gardener ties the young branches to the wall and cuts what grows away from it. " * 40]
 ELEMENTS = ["unstructured:row", "unstructured:layer", "2:4"]
@@ -55,7 +55,7 @@ def test_no_zero_comes_back(method, solver, pattern, schedule, zeros):
         method=find("method", method),
         solver=find("solver", solver),
     )
-    target = Target(PruningConfig(pattern=pattern).parsed_pattern(), 0.5, job.method.group)
+    target = MaskRule(PruningConfig(pattern=pattern).parsed_pattern(), 0.5, job.method.group)
     solution = solve(job, weight, target, statistics)
     was, now = weight == 0, solution.weight == 0
     assert not (was & ~now).any()
@@ -82,7 +82,7 @@ def test_what_stays_is_still_fitted(solver):
         method=find("method", "wanda"),
         solver=find("solver", solver),
     )
-    target = Target(PruningConfig().parsed_pattern(), 0.5, "row")
+    target = MaskRule(PruningConfig().parsed_pattern(), 0.5, "row")
     assert torch.allclose(solve(job, weight, target, statistics).weight, weight, atol=1e-5)
 
 

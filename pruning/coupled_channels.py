@@ -23,7 +23,7 @@ ATTENTION = {"q", "k", "v", "o"}
 
 
 @dataclass(frozen=True)
-class Fold:
+class CoupledChannels:
     """A projection whose input channels are free to move, within each of `heads` runs of `width`, and what makes them.
 
     Each channel that the producers make is read `repeats` times. Producers have a row for each, or two halves of them.
@@ -60,7 +60,7 @@ class Fold:
                 bias.copy_(bias[rows.to(bias.device)])
 
 
-def find_folds(model: nn.Module, projections: Sequence[Projection]) -> list[Fold]:
+def find_coupled_channels(model: nn.Module, projections: Sequence[Projection]) -> list[CoupledChannels]:
     """Every projection of a model whose input channels are free to move."""
     groups: dict[tuple[str, int | None], list[Projection]] = {}
     for entry in projections:
@@ -81,7 +81,7 @@ def _place(entry: Projection) -> tuple[str, int | None]:
     return (module.rpartition(".")[0] if entry.expert is None else module), entry.expert
 
 
-def _feed_forward(members: Mapping[str, Projection]) -> Fold | None:
+def _feed_forward(members: Mapping[str, Projection]) -> CoupledChannels | None:
     if set(members) not in FEED_FORWARD:
         return None
     *producers, consumer = (members[role] for role in sorted(members, key=lambda role: role.endswith("down")))
@@ -89,10 +89,10 @@ def _feed_forward(members: Mapping[str, Projection]) -> Fold | None:
     # Stored the other way round, as by gpt-oss, gate and up alternate.
     halves = consumer.expert is None or not consumer.transposed
     fits = all(entry.rows == (2 * width if entry.role.endswith("gate_up") else width) for entry in producers)
-    return Fold(consumer, tuple(producers)) if halves and fits else None
+    return CoupledChannels(consumer, tuple(producers)) if halves and fits else None
 
 
-def _attention(members: Mapping[str, Projection], heads: int | None) -> Fold | None:
+def _attention(members: Mapping[str, Projection], heads: int | None) -> CoupledChannels | None:
     if set(members) != ATTENTION or not heads or members["o"].columns % heads:
         return None
     value, output = members["v"], members["o"]
@@ -101,10 +101,10 @@ def _attention(members: Mapping[str, Projection], heads: int | None) -> Fold | N
     # A query that is wider than what o reads carries a gate for each channel.
     if rest or not groups or heads % groups or members["q"].rows != output.columns:
         return None
-    return Fold(output, (value,), groups, heads // groups)
+    return CoupledChannels(output, (value,), groups, heads // groups)
 
 
-def _bound(fold: Fold, parent: nn.Module, group: Sequence[Projection]) -> bool:
+def _bound(fold: CoupledChannels, parent: nn.Module, group: Sequence[Projection]) -> bool:
     """Whether anything else in their module could hold one number a channel, such as a norm before the consumer."""
     own = {id(parameter) for entry in group for parameter in entry.module.parameters(recurse=False)}
     sizes = {fold.width, fold.heads * fold.width, fold.consumer.columns}

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Target:
+class MaskRule:
     """A pattern (an object of `pruning.patterns`), the sparsity, and within what the scores are compared.
 
     group: "row" or "layer"; the pattern may overrule it.
@@ -32,6 +32,6 @@ class Target:
         """The rule in words."""
         return self.pattern.rule(rows, columns, self.sparsity, self.group)
 
-    def at(self, sparsity: float) -> Target:
+    def at(self, sparsity: float) -> MaskRule:
         """The same at another sparsity."""
         return replace(self, sparsity=sparsity)

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from pruning.target import Target
+from pruning.mask_rule import MaskRule
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Problem:
+class LayerProblem:
     """One projection to prune.
 
     A weight that is zero in the dense model stays zero: where a model is sparser than the target, it stays sparser.
@@ -27,7 +27,7 @@ class Problem:
 
     weight: Tensor
     scores: Tensor
-    target: Target
+    target: MaskRule
     statistics: Mapping[str, Tensor]
     method: str = ""
 
