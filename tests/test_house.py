@@ -1,6 +1,7 @@
 """The house rules that hold across folders: who imports whom, quick help, published figures, no pickles, no remote code."""
 
 import ast
+import importlib
 import os
 import subprocess
 import sys
@@ -34,6 +35,19 @@ def test_a_lower_floor_never_imports_a_higher_one(path):
     here = FLOORS[path.relative_to(ROOT).parts[0].removesuffix(".py")]
     higher = {name for name in imports(path) if FLOORS.get(name, -1) > here}
     assert not higher
+
+
+def test_every_name_that_is_imported_for_its_type_alone_exists():
+    """Such imports never run, so that nothing else would say so."""
+    for path in SOURCES:
+        for block in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not (isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING"):
+                continue
+            for node in block.body:
+                if isinstance(node, ast.ImportFrom) and node.module.split(".")[0] in FLOORS:
+                    module = importlib.import_module(node.module)
+                    missing = [alias.name for alias in node.names if not hasattr(module, alias.name)]
+                    assert not missing, f"{path.relative_to(ROOT)}: {node.module} has no {missing}"
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))

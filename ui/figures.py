@@ -12,7 +12,7 @@ from ui.shelf import Shelf
 
 if TYPE_CHECKING:
     from evals.perplexity import Scored
-    from pruning import PruningReport
+    from pruning.report import Report
 
 
 WINDOWS, LONGEST = 12, 512  # of the small text, in tokens: enough for the paired ratio, and soon there
@@ -26,7 +26,7 @@ class Figures:
         self._scored: Shelf[Scored] = Shelf(places=4)
 
     def change(
-        self, dense: Loaded, pruned: Loaded, report: "PruningReport | None", progress: Progress | None = None
+        self, dense: Loaded, pruned: Loaded, report: "Report | None", progress: Progress | None = None
     ) -> Change:
         """Counts both models, scores both on the same windows of the small text and times both (0 to 1 of `progress`).
 
@@ -81,7 +81,7 @@ class Figures:
         return (summarise(before)[0], summarise(after)[0]), ratio
 
 
-def warnings_of(report: "PruningReport") -> list[str]:
+def warnings_of(report: "Report") -> list[str]:
     """What the pruner found worth saying, and what the packer left as it was."""
     left = report.packing.left if report.packing else ()
     return [*report.warnings, *([f"Not packed: {', '.join(left)}."] if left else [])]
