@@ -7,10 +7,11 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from evals.scoring import batch_size, enough_memory, next_token_logits, position_pieces
+from evals.scoring import TOO_LARGE, batch_size, next_token_logits, position_pieces
 from models.decoding import Generation
 from models.errors import EspalierError, RequestError
 from models.loading import Loaded
+from models.out_of_memory import enough_memory
 from models.progress import Progress, silent
 from models.prompts import leading_tokens
 from models.sampling import Sampling
@@ -47,7 +48,7 @@ def token_closeness(
     for start in range(0, count, batch):
         report(start / count, f"window {start + 1} of {count}")
         rows = slice(start, start + batch)
-        with enough_memory():
+        with enough_memory(TOO_LARGE):
             logits = [next_token_logits(model, windows[rows].to(_device(model))) for model in (dense, pruned)]
             for piece in position_pieces(logits[0]):
                 p, q = (each[:, piece].to(logits[0].device).float().log_softmax(-1) for each in logits)

@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Callable
-from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
@@ -13,12 +12,15 @@ from transformers import PretrainedConfig, PreTrainedModel
 from evals.asking.forward import text_logits
 from evals.windows import Windows
 from models.errors import EspalierError
+from models.out_of_memory import enough_memory
 from models.progress import Progress, part, silent
 
 BATCH_TOKENS = 2048  # tokens of one forward pass; more of them gain no speed
 LOGIT_BYTES = 128 << 20  # what one batch's logits may take
 PIECE_BYTES = {"cpu": 4 << 20}  # what an fp32 copy of a piece of them may take: on a CPU it should stay in the cache
 GRAIN = 64  # tokens; windows whose lengths differ by less are padded to one length
+
+TOO_LARGE = "Out of memory while scoring: use a smaller model or shorter windows."
 
 
 class Group(NamedTuple):
@@ -96,7 +98,7 @@ def batch_losses(model: PreTrainedModel, windows: torch.Tensor, first: int = 1) 
     in fp32.
     """
     ids = windows.to(next(model.parameters()).device)
-    with enough_memory():
+    with enough_memory(TOO_LARGE):
         losses = _next_token_losses(next_token_logits(model, ids, first), ids[:, first:]).cpu()
     if not bool(torch.isfinite(losses).all()):
         raise EspalierError("The model's output is not finite: its weights are damaged, or its dtype is too narrow.")
@@ -116,15 +118,6 @@ def position_pieces(logits: torch.Tensor) -> list[slice]:
     rows, length, vocabulary = logits.shape
     step = max(1, PIECE_BYTES.get(logits.device.type, LOGIT_BYTES) // (4 * rows * vocabulary))
     return [slice(start, start + step) for start in range(0, length, step)]
-
-
-@contextmanager
-def enough_memory():
-    """Turns a lack of memory into an EspalierError that says what to do."""
-    try:
-        yield
-    except (MemoryError, torch.cuda.OutOfMemoryError) as error:
-        raise EspalierError("Out of memory while scoring: use a smaller model or shorter windows.") from error
 
 
 def _next_token_losses(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

@@ -11,6 +11,7 @@ import torch
 
 from models.description import context_length
 from models.errors import EspalierError, RequestError, first_line
+from models.out_of_memory import ran_out
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
@@ -97,9 +98,9 @@ def _tried(model: "PreTrainedModel") -> bool:
     try:
         found = logits(texts)
         return not (leaks(found) and leaks(found, logits(texts[:1].expand_as(texts))))
-    except (MemoryError, torch.cuda.OutOfMemoryError) as error:
-        raise EspalierError("Out of memory while trying the model: use a smaller one.") from error
     except Exception as error:  # whatever a family of transformers cannot do
+        if ran_out(error):
+            raise EspalierError("Out of memory while trying the model: use a smaller one.") from error
         dtype = str(model.dtype).removeprefix("torch.")
         other = "another model" if model.dtype == torch.float32 else "--dtype float32, or another model"
         raise EspalierError(

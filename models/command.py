@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from models.disk import full
 from models.errors import EspalierError, first_line
+from models.out_of_memory import ran_out
 from models.reading import unopened
 
 
@@ -37,11 +38,10 @@ def finish(run: Callable[[], int | None], debug: bool = False) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return 1
-    except MemoryError:
-        return _complain(
-            "Out of memory: use a smaller model, fewer --samples or a shorter --sequence-length.", 1, debug
-        )
     except Exception as error:
+        if ran_out(error):
+            text = "Out of memory: use a smaller model, fewer --samples or a shorter --sequence-length."
+            return _complain(text, 1, debug)
         if failed := full(error):
             return _complain(str(failed), 1, debug)
         if told := unopened(error):

@@ -5,20 +5,22 @@ state that the model carries and transformers' logits processors, one call of `s
 """
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from models.description import context_length
 from models.errors import EspalierError, RequestError
+from models.out_of_memory import enough_memory
 from models.prompts import beginning, prompt_ids
 from models.sampling import Sampler, Sampling
 from models.state import open_state
 from models.text_stream import TextStream
 
 PREFILL_CHUNK = 512  # tokens; a longer prompt is read in several steps, so that it can be stopped in between
+
+TOO_LARGE = "Out of memory while generating: use a shorter prompt or a smaller model."
 
 
 class Generation:
@@ -51,7 +53,7 @@ class Generation:
         self._sampler = Sampler(sampling)
         self._stream = TextStream(tokenizer)
         self._stops = StopTexts(sampling.stop)
-        with _enough_memory():
+        with enough_memory(TOO_LARGE):
             self._state = open_state(model)
             whole = len(ids) <= PREFILL_CHUNK or not self._state.reads_pieces()
         self._piece = len(ids) if whole else PREFILL_CHUNK
@@ -77,7 +79,7 @@ class Generation:
             return
         began = time.perf_counter()
         try:
-            with _enough_memory():
+            with enough_memory(TOO_LARGE):
                 token = self._forward()
         finally:
             self.seconds += time.perf_counter() - began
@@ -152,14 +154,6 @@ class StopTexts:
         start = max(0, self._searched - self._overlap)
         self._searched = certain
         return min((at for at in (text.find(stop, start) for stop in self._stops) if at >= 0), default=None)
-
-
-@contextmanager
-def _enough_memory() -> Iterator[None]:
-    try:
-        yield
-    except (MemoryError, torch.cuda.OutOfMemoryError) as error:
-        raise EspalierError("Out of memory while generating: use a shorter prompt or a smaller model.") from error
 
 
 def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> set[int]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from models.errors import EspalierError, RequestError, first_line
+from models.out_of_memory import ran_out
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -154,10 +155,10 @@ def main() -> int:
     except EspalierError as error:
         print(f"\n{error}")
         return error.exit_code
-    except MemoryError:
-        print("\nOut of memory while dequantising: close other programs, or take a smaller model.")
-        return 1
     except Exception as error:
+        if ran_out(error):
+            print("\nOut of memory while dequantising: close other programs, or take a smaller model.")
+            return 1
         print(f"\n{Path(file).name} could not be dequantised: {first_line(error)}.")
         return 1
     return 0

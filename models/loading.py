@@ -21,6 +21,7 @@ from models.description import Description, content_hash, describe
 from models.errors import EspalierError, RequestError, first_line
 from models.gguf import origin_note
 from models.memory import OutOfMemory, require
+from models.out_of_memory import ran_out
 from models.policy import choose_device, choose_dtype
 from models.precision import STORED, rounding_note, stored_dtype
 from models.quiet import quiet_transformers
@@ -126,11 +127,11 @@ def _load_weights(source: ModelSource, dtype: torch.dtype) -> "PreTrainedModel":
                 local_files_only=True,
                 output_loading_info=True,
             )
-    except (MemoryError, torch.cuda.OutOfMemoryError) as error:
-        raise OutOfMemory(
-            f"{source.id} did not fit into memory: choose a smaller model or --dtype bfloat16."
-        ) from error
     except Exception as error:
+        if ran_out(error):
+            raise OutOfMemory(
+                f"{source.id} did not fit into memory: choose a smaller model or --dtype bfloat16."
+            ) from error
         refuse_unbuildable(source, config)
         raise EspalierError(
             f"{source.id} could not be loaded: {first_line(error)}. Check that its files are whole."

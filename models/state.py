@@ -17,6 +17,7 @@ import torch
 from transformers import DynamicCache, PreTrainedModel
 
 from models.agreement import PROBE, logits_of, probe, same_logits
+from models.out_of_memory import ran_out
 from models.quiet import quiet_transformers
 
 STEPS = 4  # tokens of the trial that are read one by one
@@ -168,9 +169,9 @@ def _carries(model: PreTrainedModel, way: Carriage, pieces: bool = False, rows: 
         try:
             for piece in ids.split(sizes, dim=1):
                 found.append(state.read(piece))
-        except (MemoryError, torch.cuda.OutOfMemoryError):
-            raise
-        except Exception:  # whatever a family says to a state that it does not know
+        except Exception as error:  # whatever a family says to a state that it does not know
+            if ran_out(error):
+                raise
             return False
         ends = torch.tensor(sizes).cumsum(0).sub(1).to(whole.device)
         logits = torch.stack(found, dim=1)

@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from models.causality import leaks, trial_texts
 from models.errors import EspalierError, RequestError
+from models.out_of_memory import enough_memory
 from models.progress import Progress
 from pruning.blockwise import Batch
 from pruning.job import Job
@@ -17,7 +18,6 @@ from pruning.windows import Windows
 CHECKED_TOKENS = 2048
 CHECKED_LENGTH = 512  # tokens of one piece: the logits of a large vocabulary take much memory
 MARGIN = 1.0  # nats per token above uniform guessing; a random model is within a small part of one
-OUT_OF_MEMORY = ("not enough memory", "can't allocate memory", "out of memory")
 
 
 def dense_perplexity(job: Job, windows: Windows, progress: Progress) -> float:
@@ -66,16 +66,11 @@ def dense_perplexity(job: Job, windows: Windows, progress: Progress) -> float:
 @contextmanager
 def memory_advice(device: torch.device) -> Iterator[None]:
     """Turns a lack of memory into an EspalierError that names the options to change."""
-    try:
+    other = "--offload or --device cpu" if device.type == "cuda" else "--activations disk or --dtype bfloat16"
+    with enough_memory(
+        f"Out of memory while pruning on {device.type}: use fewer --samples, a shorter --sequence-length, {other}."
+    ):
         yield
-    except (MemoryError, RuntimeError) as error:
-        # torch.cuda.OutOfMemoryError is a RuntimeError; the CPU allocator has none of its own.
-        if not isinstance(error, MemoryError) and not any(said in str(error).lower() for said in OUT_OF_MEMORY):
-            raise
-        other = "--offload or --device cpu" if device.type == "cuda" else "--activations disk or --dtype bfloat16"
-        raise EspalierError(
-            f"Out of memory while pruning on {device.type}: use fewer --samples, a shorter --sequence-length, {other}."
-        ) from error
 
 
 def _pieces(windows: Windows) -> list[Batch]:

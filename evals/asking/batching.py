@@ -11,6 +11,7 @@ import torch
 from transformers import PreTrainedModel
 
 from models.agreement import logits_of, probe, same_logits
+from models.out_of_memory import ran_out
 from models.plain_generation import plain_settings
 from models.quiet import quiet_transformers
 
@@ -51,9 +52,9 @@ def _writes(model: PreTrainedModel, prompts: list[list[int]], written: int) -> b
     try:
         with quiet_transformers(), plain_settings(model, **asked) as settings:
             found = model.generate(input_ids=ids, attention_mask=mask, generation_config=settings)
-    except (MemoryError, torch.cuda.OutOfMemoryError):
-        raise
-    except Exception:  # whatever a family says to a batch that it cannot take
+    except Exception as error:  # whatever a family says to a batch that it cannot take
+        if ran_out(error):
+            raise
         return False
     for row, prompt in enumerate(prompts):
         alone = found.sequences[row, ids.shape[1] - len(prompt) : -1]

@@ -16,7 +16,8 @@ from evals.asking.encoding import Pair
 from evals.asking.forward import text_logits, trims
 from models.causality import refuse_leaks
 from models.description import context_length
-from models.errors import EspalierError, RequestError
+from models.errors import RequestError
+from models.out_of_memory import enough_memory
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
@@ -152,12 +153,10 @@ def logits_of(model: "PreTrainedModel", rows: Sequence[Row]) -> tuple[torch.Tens
     device = next(model.parameters()).device
     longest, first = max(len(row.ids) for row in rows), min(row.first for row in rows)
     ids = torch.tensor([[*row.ids, *[0] * (longest - len(row.ids))] for row in rows], device=device)
-    try:
+    with enough_memory("Out of memory while scoring: use a shorter prompt or a smaller model."):
         if any(row.is_tree for row in rows):
             return _tree_logits(model, rows, ids, first), first
         return text_logits(model, ids, first, [len(row.ids) for row in rows]), first
-    except (MemoryError, torch.cuda.OutOfMemoryError) as error:
-        raise EspalierError("Out of memory while scoring: use a shorter prompt or a smaller model.") from error
 
 
 def _tree_logits(model: "PreTrainedModel", rows: Sequence[Row], ids: torch.Tensor, first: int) -> torch.Tensor:

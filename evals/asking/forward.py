@@ -8,6 +8,7 @@ import torch
 
 from models.causality import refuse_leaks
 from models.errors import EspalierError
+from models.out_of_memory import ran_out
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -26,9 +27,11 @@ def text_logits(model: "PreTrainedModel", ids: torch.Tensor, first: int = 0, len
     if model not in _plain:
         try:
             return _usual(model, ids, first, lengths)
-        except (EspalierError, MemoryError, torch.cuda.OutOfMemoryError):
+        except EspalierError:
             raise
-        except Exception:
+        except Exception as error:
+            if ran_out(error):
+                raise
             found = _one_by_one(model, ids, first, lengths)  # which says what is wrong where it was not the options
             _plain.add(model)
             return found

@@ -7,7 +7,6 @@ dtype the rounding depends on the batch, and a near tie may fall the other way. 
 
 import inspect
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -24,6 +23,7 @@ from evals.asking.batching import padded, takes_batches
 from models.decoding import Generation, StopTexts, end_tokens
 from models.description import context_length
 from models.errors import EspalierError, RequestError
+from models.out_of_memory import enough_memory
 from models.plain_generation import plain_settings
 from models.progress import Progress, silent
 from models.prompts import leading_tokens, prompt_ids
@@ -34,6 +34,8 @@ from models.text_stream import TextStream
 BATCH_TOKENS = 8192  # of a batch, prompts, padding and what is written included: the key-value cache grows with them
 BATCH_ROWS = 128
 LOGIT_BYTES = 256 << 20  # what a prompt's logits may take where the model cannot leave out all but the last
+
+TOO_LARGE = "Out of memory while writing: use shorter prompts or a smaller model."
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ def write(
     report = progress or silent
     encoded, dropped = _encoded(model, tokenizer, prompts, max_new_tokens)
     ends = end_tokens(model, tokenizer)
-    with _enough_memory():
+    with enough_memory(TOO_LARGE):
         together = len(prompts) > 0 and takes_batches(model)
     lengths = [len(ids) for ids in encoded]
     done = 0
@@ -129,7 +131,7 @@ def _batches(
 @torch.inference_mode()
 def _write_batch(model: PreTrainedModel, prompts: list[list[int]], watch: "_Watch") -> None:
     ids, mask = padded(prompts, next(model.parameters()).device)
-    with _enough_memory(), quiet_transformers(), plain_settings(model, max_new_tokens=watch.most) as settings:
+    with enough_memory(TOO_LARGE), quiet_transformers(), plain_settings(model, max_new_tokens=watch.most) as settings:
         model.generate(
             input_ids=ids,
             attention_mask=mask,
@@ -144,14 +146,6 @@ def _written_alone(generation: Generation, dropped: int, between: Callable[[floa
         generation.step()
         between(len(generation.ids) / (len(generation.ids) + 1))
     return Written(generation.text, len(generation.ids), generation.finished, dropped)
-
-
-@contextmanager
-def _enough_memory() -> Iterator[None]:
-    try:
-        yield
-    except (MemoryError, torch.cuda.OutOfMemoryError) as error:
-        raise EspalierError("Out of memory while writing: use shorter prompts or a smaller model.") from error
 
 
 class _Row:

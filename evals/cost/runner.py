@@ -113,7 +113,8 @@ class Runner:
         return reply
 
     def _answer(self, request: dict) -> dict:
-        from evals.cost.timing import RanOutOfMemory, out_of_memory
+        from evals.cost.timing import RanOutOfMemory
+        from models.out_of_memory import ran_out
 
         try:
             command: Callable[..., Any] = getattr(self, request.pop("command"))
@@ -122,7 +123,7 @@ class Runner:
             lacking = isinstance(error, RanOutOfMemory)
             return {"error": str(error), "exit_code": error.exit_code, "out_of_memory": lacking}
         except Exception as error:
-            if out_of_memory(error):
+            if ran_out(error):
                 text = "Out of memory: choose a smaller model or --dtype bfloat16, or close other programs."
                 return {"error": text, "exit_code": 1, "out_of_memory": True}
             return {"error": f"{type(error).__name__}: {first_line(error)}", "exit_code": 1, "out_of_memory": False}

@@ -15,11 +15,10 @@ import torch
 
 from evals.cost.kv_cache import cache_bytes
 from models.errors import Cancelled, EspalierError
+from models.out_of_memory import ran_out
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-CPU_ALLOCATOR = "can't allocate memory"  # torch's CPU allocator raises a bare RuntimeError with these words
 
 
 class RanOutOfMemory(EspalierError):
@@ -170,7 +169,7 @@ def time_generation(
                 held = max(held, cache_bytes(state.cache))
         token_times = clock.seconds()
     except (MemoryError, RuntimeError) as error:
-        if not out_of_memory(error):
+        if not ran_out(error):
             raise
         raise RanOutOfMemory(
             f"Out of memory with a batch of {batch}, {length} prompt tokens and {new_tokens} new ones: "
@@ -179,11 +178,6 @@ def time_generation(
     if not bool(torch.isfinite(torch.cat(tops)).all()):
         raise EspalierError("The model's output is not finite: its weights are damaged, or its dtype is too narrow.")
     return Run(token_times, length, batch, time.process_time() - cpu_before, held if count_cache else None)
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether an exception says that memory ran out, Python's, torch's on the CPU or CUDA's."""
-    return isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)) or CPU_ALLOCATOR in str(error)
 
 
 def prompt_batch(ids: Sequence[int], batch: int, length: int) -> torch.Tensor:

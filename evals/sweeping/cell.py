@@ -67,14 +67,14 @@ def _prune(request: dict, progress: Progress) -> None:
 
 def explained(work: Callable[[], None]) -> str | None:
     """Does work, and says in one line why it failed, if it did."""
-    from evals.cost.timing import out_of_memory
+    from models.out_of_memory import ran_out
 
     try:
         work()
     except EspalierError as error:
         return " ".join(str(error).split())
     except Exception as error:
-        if out_of_memory(error):
+        if ran_out(error):
             return "Out of memory: use fewer --workers, a smaller model, fewer --samples or --dtype bfloat16."
         if told := full(error) or unopened(error):
             return str(told)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional
 
+from models.out_of_memory import ran_out
 from pruning.packing.kernels import semi_structured
 from pruning.packing.kernels.library import SlowKernels
 from pruning.packing.storage import DTYPES
@@ -50,9 +51,9 @@ def multiply_on_gpu(layer: PackedLinear, x: torch.Tensor, copies: bool | None = 
     try:
         with _on(x.device), torch.no_grad():
             out = _multiply(layer, flat, _wanted() if copies is None else copies)
-    except torch.OutOfMemoryError:
-        raise
     except Exception as error:  # whatever an import, a compiler or a driver can come up with
+        if ran_out(error):
+            raise
         _give_up(error)
         return _by_torch(layer, x)
     return out.reshape(*x.shape[:-1], layer.out_features)
