@@ -5,7 +5,7 @@ import signal
 import socket
 import sys
 
-from models.command import Parser, add_debug, finish
+from models.console.command import Parser, add_debug, finish
 from models.errors import EspalierError, RequestError, first_line
 from ui.environment import HOST, PORT, address_of
 

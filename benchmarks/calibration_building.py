@@ -26,9 +26,9 @@ from benchmarks.calibration_texts.cleansing import Cleanser
 from benchmarks.command import command_line
 from models import load
 from models.errors import RequestError
-from models.files import write_json, write_text
-from pruning.encoding import Encoder
-from pruning.mixture import FOLDER, SOURCES, TEXT_BREAK, Stream
+from models.storage.files import write_json, write_text
+from pruning.calibrating.encoding import Encoder
+from pruning.calibrating.mixture import FOLDER, SOURCES, TEXT_BREAK, Stream
 
 LEVEL = 19  # of zstd: the files are written once and read often
 SIZES = {"prose": 590_000, "facts": 260_000, "code": 170_000, "chat": 400_000}  # characters at most, of each part

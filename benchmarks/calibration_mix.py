@@ -26,8 +26,8 @@ from benchmarks.calibration_texts import parts
 from benchmarks.command import command_line
 from evals.environment import environment
 from models import Loaded, load
-from models.chat import find_template
-from models.files import read_json, write_json
+from models.storage.files import read_json, write_json
+from models.text.chat import find_template
 from pruning import PruningConfig, prune
 from training.sources import open_text
 

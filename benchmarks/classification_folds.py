@@ -20,8 +20,8 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks.command import command_line
 from evals.environment import environment
-from models.files import sha256, write_json
-from models.progress import terminal_bar
+from models.console.progress import terminal_bar
+from models.storage.files import sha256, write_json
 from training.cross_validation import bag_of_words, corrected_mean, cross_validate, language_model
 from training.loop import TrainingConfig
 from training.tasks.sentiment import UCI

@@ -24,7 +24,7 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks.command import command_line
 from evals.environment import environment
-from models.files import read_json, write_json
+from models.storage.files import read_json, write_json
 from training.documents import read_documents
 from training.sources import open_text
 

@@ -27,15 +27,15 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks.command import command_line
 from evals import statistics
-from evals.data import Text
 from evals.environment import environment
 from evals.measurement import Measurement
-from evals.perplexity import Scored, compare, score, summarise
 from evals.statistics import Estimate
+from evals.text_losses.data import Text
+from evals.text_losses.perplexity import Scored, compare, score, summarise
 from models import load
-from models.files import write_json
+from models.console.progress import terminal_bar
 from models.loading import Loaded
-from models.progress import terminal_bar
+from models.storage.files import write_json
 from pruning import PruningConfig, prune
 from training.corpus import Corpus
 from training.distillation import Distillation

@@ -16,7 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from models.command import Parser, add_debug, finish
+from models.console.command import Parser, add_debug, finish
 from models.errors import RequestError
 
 OUT = Path(__file__).parent / "results" / "embedded_quality"
@@ -44,9 +44,9 @@ def measure(options: argparse.Namespace) -> None:
     check(source, texts)
     from benchmarks.quality.samples import samples
     from evals import evaluate_models
-    from evals.results import Result, write_results
+    from evals.runs.results import Result, write_results
     from models import load
-    from models.progress import part, terminal_bar
+    from models.console.progress import part, terminal_bar
 
     progress = terminal_bar()
     command = f"python benchmarks/embedded_quality.py --source DATA --model {options.model}{' --quick' * options.quick}"

@@ -30,7 +30,7 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.command import command_line
 from evals import statistics
 from evals.environment import environment
-from models.files import write_json
+from models.storage.files import write_json
 from pruning.packing.format import Format
 from pruning.packing.linear import PackedLinear
 from pruning.packing.storage import encode

@@ -29,12 +29,12 @@ sys.path.insert(0, str(ROOT))
 
 from evals import statistics
 from evals.environment import environment
-from evals.rows import read_rows
+from evals.rows.rows import read_rows
 from evals.task import Task
 from evals.texts import prose, questions
 from models import load
-from models.files import write_json
 from models.source import locate
+from models.storage.files import write_json
 
 OUT = Path(__file__).parent / "results" / "harness_parity" / "results.json"
 PROMPT = "Context: {context}\nQuestion: {question}\nAnswer:"
@@ -143,7 +143,7 @@ class Ours:
     def choose(self, rows: list[dict]) -> list[dict]:
         """For every row the scores of its choices and what they count for."""
         from evals.judging import choices
-        from models.progress import silent
+        from models.console.progress import silent
 
         answers = choices.answer(self.respondent, self.task, rows, silent)
         judged = [choices.judge(self.task, row, given) for row, given in zip(rows, answers, strict=True)]
@@ -151,8 +151,8 @@ class Ours:
 
     def perplexities(self, documents: list[str]) -> dict[str, float]:
         """Word and byte perplexity and bits per byte."""
-        from evals.data import Text
-        from evals.perplexity import perplexity
+        from evals.text_losses.data import Text
+        from evals.text_losses.perplexity import perplexity
 
         text = Text("prose", "\n\n".join(documents), documents=tuple(documents))
         return {found.metric: found.value for found in perplexity(self.loaded, text, "lm-eval")}

@@ -31,9 +31,9 @@ from evals import task
 from evals.asking.respondent import Respondent
 from evals.environment import environment
 from models import load
-from models.command import Parser, add_debug, finish
-from models.files import read_json, write_json
-from models.progress import silent
+from models.console.command import Parser, add_debug, finish
+from models.console.progress import silent
+from models.storage.files import read_json, write_json
 
 OUT = Path(__file__).parent / "results" / "harness_tasks" / "results.json"
 NAMES = {"accuracy": "acc", "accuracy_norm": "acc_norm"}

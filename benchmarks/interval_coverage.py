@@ -33,10 +33,10 @@ sys.path.insert(0, str(ROOT))
 from evals import statistics
 from evals.environment import environment
 from evals.judging.text_figures import NLL, PERPLEXITY
-from evals.scored import Scored, samples
-from evals.scoring import token_losses
 from evals.statistics.blocks import block_length
-from models.files import write_json
+from evals.text_losses.scored import Scored, samples
+from evals.text_losses.scoring import token_losses
+from models.storage.files import write_json
 
 OUT = Path(__file__).parent / "results" / "interval_coverage" / "results.json"
 LENGTH = 64  # scored tokens of a window of the process; only their sum matters
@@ -172,7 +172,7 @@ def tiny_model(damage: float = 0.0) -> torch.nn.Module:
 @torch.inference_mode()
 def documents(model: torch.nn.Module, count: int, generator: torch.Generator) -> torch.Tensor:
     """`count` documents [count, tokens] that the model samples from itself, each after BOS and as long as any."""
-    from models.state import open_state
+    from models.forward.state import open_state
 
     state = open_state(model, count)
     ids = torch.zeros(count, 1, dtype=torch.long)

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.pin import pins
-from models.command import Parser, add_debug, finish
+from models.console.command import Parser, add_debug, finish
 from models.errors import EspalierError
 
 RANGES = "requirements-dev.in"

@@ -37,14 +37,14 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.command import command_line
 from evals import statistics
 from evals.environment import environment
-from models.files import write_json
+from models.console.quiet import quiet_transformers
+from models.forward.plain_generation import plain_settings
 from models.memory import parameter_bytes
-from models.plain_generation import plain_settings
-from models.quiet import quiet_transformers
+from models.storage.files import write_json
+from pruning.anatomy.roles import find_anatomy
 from pruning.packing.fast_path import require_fast_path
 from pruning.packing.kernels import kernels, state
 from pruning.packing.layout import apply_layout
-from pruning.roles import find_anatomy
 
 OUT = Path(__file__).parent / "results" / "packed_decode" / "results.json"
 SHAPES = {

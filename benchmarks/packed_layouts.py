@@ -25,14 +25,14 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.command import command_line
 from benchmarks.packed_decode import generate
 from evals import statistics
-from evals.data import Text, load_text
 from evals.environment import environment
-from evals.perplexity import compare, score, summarise
+from evals.text_losses.data import Text, load_text
+from evals.text_losses.perplexity import compare, score, summarise
 from models import load
-from models.files import write_json
+from models.console.units import format_bytes
+from models.forward.plain_generation import plain_settings
 from models.memory import parameter_bytes
-from models.plain_generation import plain_settings
-from models.units import format_bytes
+from models.storage.files import write_json
 from pruning import PruningConfig, prune
 from pruning.packing.fast_path import require_fast_path
 from pruning.packing.kernels import state

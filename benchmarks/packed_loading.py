@@ -29,10 +29,10 @@ from evals import statistics
 from evals.cost.memory import disk_bytes
 from evals.cost.peak import high_water_mark
 from evals.environment import environment
-from models.files import write_json
-from models.units import format_bytes
+from models.console.units import format_bytes
+from models.storage.files import write_json
+from pruning.anatomy.roles import find_blocks
 from pruning.packing.install import packed_layers
-from pruning.roles import find_blocks
 
 OUT = Path(__file__).parent / "results" / "packed_loading" / "results.json"
 FORMATS = {"dense": None, "packed": "auto", "packed int8": "int8"}

@@ -29,7 +29,7 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.command import command_line
 from evals import statistics
 from evals.environment import environment
-from models.files import write_json
+from models.storage.files import write_json
 from pruning.packing.format import Format
 from pruning.packing.kernels import kernels
 from pruning.packing.kernels.library import use

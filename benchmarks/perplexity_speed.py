@@ -25,13 +25,13 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
 from evals import protocols, statistics
-from evals.data import load_text
 from evals.environment import environment
 from evals.protocols import Request
-from evals.scoring import token_losses
+from evals.text_losses.data import load_text
+from evals.text_losses.scoring import token_losses
 from models import Loaded, load
 from models.description import context_length
-from models.files import write_json
+from models.storage.files import write_json
 
 Way = Callable[[torch.nn.Module, torch.Tensor], float]
 OUT = Path(__file__).parent / "results" / "perplexity_speed" / "results.json"

@@ -19,9 +19,9 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from models.command import Parser, add_debug, finish
+from models.console.command import Parser, add_debug, finish
 from models.errors import EspalierError, RequestError
-from models.files import write_text
+from models.storage.files import write_text
 
 NAMES = ("requirements", "requirements-training", "requirements-dev", "requirements-benchmarks")
 OLDEST_PYTHON = "3.10"

@@ -36,13 +36,13 @@ from evals import statistics
 from evals.cost.peak import high_water_mark
 from evals.environment import environment
 from models import load
-from models.files import read_json, write_json
+from models.storage.files import read_json, write_json
 from pruning import PruningConfig, prune
-from pruning.layer_problem import LayerProblem
-from pruning.mask_rule import MaskRule
+from pruning.calibrating.windows import calibration_windows
+from pruning.numerics.layer_problem import LayerProblem
+from pruning.numerics.mask_rule import MaskRule
 from pruning.patterns.unstructured import Unstructured
 from pruning.registry import find
-from pruning.windows import calibration_windows
 
 OUT = Path(__file__).parent / "results" / "pruning_cost"
 SHAPES = {"q, o": (2048, 2048), "gate, up": (8192, 2048), "down": (2048, 8192)}  # of Llama-3.2-1B

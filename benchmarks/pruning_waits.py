@@ -34,16 +34,17 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks.command import command_line
 from evals.environment import environment
-from evals.perplexity import score, summarise
+from evals.text_losses.perplexity import score, summarise
 from evals.texts import prose
 from models import Loaded, load
-from models.files import read_json, write_json
-from pruning import PruningConfig, gradients, pipeline, prune, statistics
-from pruning.blockwise import BlockWalk
+from models.storage.files import read_json, write_json
+from pruning import PruningConfig, pipeline, prune
+from pruning.calibrating.windows import calibration_windows
+from pruning.collect import gradients, statistics
+from pruning.collect.blockwise import BlockWalk
 from pruning.live.input_norms import norms_of
 from pruning.live.twin import LiveTwin
 from pruning.structures import none
-from pruning.windows import calibration_windows
 from ui.engine import Settings
 from ui.figures import LONGEST, WINDOWS
 from ui.local_engine import calibration_sizes

@@ -17,7 +17,7 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks.publishing import calibration, embedded, harness, packed, page, pruned, real, registered, trained
 from models.errors import RequestError
-from models.files import write_text
+from models.storage.files import write_text
 
 PAGES = (
     ROOT / "README.md",

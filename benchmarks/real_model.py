@@ -22,8 +22,8 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from models.command import Parser, add_debug, finish
-from models.progress import format_seconds, terminal_bar
+from models.console.command import Parser, add_debug, finish
+from models.console.progress import format_seconds, terminal_bar
 
 OUT = Path(__file__).parent / "results" / "real_model"
 

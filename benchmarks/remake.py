@@ -25,11 +25,11 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.pin import pins
-from models.command import Parser, add_debug, finish
+from models.console.command import Parser, add_debug, finish
+from models.console.progress import format_seconds
 from models.errors import EspalierError, RequestError
-from models.files import read_json, sha256, write_json
-from models.progress import format_seconds
 from models.source import EMBEDDED
+from models.storage.files import read_json, sha256, write_json
 
 FOLDER = Path(__file__).parent
 RESULTS = FOLDER / "results"

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
 from evals.environment import environment
-from models.files import sha256, write_json
+from models.storage.files import sha256, write_json
 
 
 def start(command: list[str]) -> subprocess.Popen:

@@ -32,21 +32,21 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
 from evals import statistics
-from evals.data import Text
 from evals.environment import environment
-from evals.perplexity import Scored, score, summarise
+from evals.text_losses.data import Text
+from evals.text_losses.perplexity import Scored, score, summarise
 from models import Loaded, load
+from models.console.progress import Progress, silent, terminal_bar
 from models.errors import RequestError
-from models.files import write_json
-from models.llama2c import convert
-from models.progress import Progress, silent, terminal_bar
+from models.formats.llama2c import convert
+from models.storage.files import write_json
 from pruning import PruningConfig, prune
+from pruning.anatomy.roles import find_anatomy
+from pruning.calibrating.windows import calibration_windows
 from pruning.job import Job
-from pruning.mask_rule import MaskRule
-from pruning.roles import find_anatomy
+from pruning.numerics.mask_rule import MaskRule
 from pruning.sharing import take_measures
 from pruning.structures.none import relative_error, solve
-from pruning.windows import calibration_windows
 from training.sources import open_text
 
 OUT = Path(__file__).parent / "results" / "solvers"

@@ -23,7 +23,7 @@ sys.path.insert(0, str(ROOT))
 
 from evals import statistics
 from evals.environment import environment
-from models.files import write_json
+from models.storage.files import write_json
 
 IMPORTS = "import gradio, torch; from transformers import AutoModelForCausalLM, LlamaForCausalLM"
 LIMIT = 120  # seconds after which a start has failed

@@ -27,7 +27,7 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.command import command_line
 from evals import statistics
 from evals.environment import environment
-from models.files import write_json
+from models.storage.files import write_json
 from training.corpus import Corpus
 from training.finetune import load_pretrained, mixed_windows
 from training.loop import TrainingConfig, train

@@ -35,7 +35,7 @@ from benchmarks.command import command_line
 from evals import statistics
 from evals.environment import environment
 from models import load
-from models.files import write_json
+from models.storage.files import write_json
 from training.architecture import SHAPES, new_model
 from training.attention import attention_for
 from training.loss import Loss, token_loss

@@ -3,10 +3,10 @@
 import argparse
 import sys
 
-from evals import run_command, tasks_command
+from evals.commands import run_command, tasks_command
 from evals.reporting import report_command
 from evals.sweeping import sweep_command
-from models.command import Parser, finish
+from models.console.command import Parser, finish
 
 
 def build_parser() -> argparse.ArgumentParser:

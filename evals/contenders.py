@@ -13,14 +13,14 @@ from evals.asking.fingerprint import fingerprint
 from evals.asking.respondent import Respondent
 from evals.cost.memory import Footprint, measure
 from evals.environment import processor
-from models.checking import check_folder, check_tokenizer, check_weights, load_config
 from models.errors import RequestError
+from models.formats.checking import check_folder, check_tokenizer, check_weights, load_config
 from models.loading import Loaded, load, load_tokenizer
 from models.memory import available_bytes, require
 from models.policy import choose_device, choose_dtype
 from models.source import ModelSource, locate
 from pruning.packing.folder import PACKING
-from pruning.record import finished_record
+from pruning.saved.record import finished_record
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -55,9 +55,6 @@ class Contenders:
         self._check(models_at_once)
 
     @property
-    def _located(self, name: str) -> ModelSource:
-        return locate(name, room=lambda size: require(size, self._target, name))
-
     def baseline(self) -> str:
         """The name of the model that the others are compared with."""
         return self.names[0]
@@ -167,6 +164,9 @@ class Contenders:
         together = sum(self._sizes[name] for name in {*names, *self._held})
         missing = sum(self._sizes[name] for name in names if name not in self._held)
         return together <= SPARE * (available_bytes(self._target) + together - missing)
+
+    def _located(self, name: str) -> ModelSource:
+        return locate(name, room=lambda size: require(size, self._target, name))
 
     def _check(self, models_at_once: int) -> None:
         item_bytes = self._dtype.itemsize

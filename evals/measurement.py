@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from math import floor, log10
 
-from models.units import format_bytes, format_count
+from models.console.units import format_bytes, format_count
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from models.errors import RequestError
 
 if TYPE_CHECKING:
-    from evals.results import Result
-    from evals.row import Row
+    from evals.rows.row import Row
+    from evals.runs.results import Result
     from evals.task import Task
     from evals.trial import Trial
 

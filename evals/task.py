@@ -13,7 +13,7 @@
     cluster: context                                   # optional: rows that share this field are one sample to intervals
 
 and whatever else its metric asks for (`label`, `choices`, `references`, `stop`, ...). `data` may say `layout` and
-`columns` (see `evals.rows`) and name a list of files: their rows follow one another, unless the layout is `parallel`,
+`columns` (see `evals.rows.rows`) and name a list of files: their rows follow one another, unless the layout is `parallel`,
 where the files' lines belong together (a column `null` is a .jsonl file, whose rows have names of their own). `kept_back: {title: 6}` leaves only rows whose field was kept back from the
 training of the embedded model (`training.held_out`), `treebank: [text]` joins the words of a field that the Penn
 Treebank's spacing parts (`do n't , please`), `one_line: [text]` makes every run of white space in a field one
@@ -32,11 +32,11 @@ from string import Formatter
 from typing import Any
 
 from evals.forms import shaped
-from evals.row import Row, is_missing, place_of
-from evals.rows import read_parallel, read_rows
-from models.characters import BYTE_ORDER_MARK, check_strings
+from evals.rows.row import Row, is_missing, place_of
+from evals.rows.rows import read_parallel, read_rows
 from models.errors import RequestError
-from models.reading import is_there, reading, require_file, user_path
+from models.storage.reading import is_there, reading, require_file, user_path
+from models.text.characters import BYTE_ORDER_MARK, check_strings
 from training.formats import one_line
 from training.held_out import is_held_out
 from training.sources import join_tokens
@@ -191,7 +191,7 @@ class Task:
                 return read_parallel(paths, columns)
             return [row for path in paths for row in read_rows(path, layout, columns)]
         if self.hub and source is None:
-            from evals.hub_rows import hub_rows
+            from evals.rows.hub_rows import hub_rows
 
             return hub_rows(self.hub)
         raise RequestError(

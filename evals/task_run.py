@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 
 from evals.asking.respondent import Respondent
-from evals.figures import Figure, compare, estimate, ratio_of_sums
 from evals.measurement import Measurement
-from evals.results import PairedTest, Result
-from evals.row import Row
-from evals.samples import Sample
+from evals.rows.row import Row
+from evals.rows.samples import Sample
+from evals.runs.results import PairedTest, Result
 from evals.statistics import Estimate
+from evals.statistics.figures import Figure, compare, estimate, ratio_of_sums
+from evals.statistics.unseen import parts_within
 from evals.task import Task
 from evals.trial import Trial
-from evals.unseen import parts_within
-from models.progress import Progress, part
+from models.console.progress import Progress, part
 
 Statistics = dict[str, Sequence[float]]  # of one sample, by figure
 Figures = Callable[[Task], Sequence[Figure]]

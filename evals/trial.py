@@ -8,10 +8,10 @@ from typing import Any
 from evals.asking.cache import Cache
 from evals.asking.respondent import Respondent
 from evals.contenders import Contenders
-from evals.data import Text
-from evals.samples import Sample
+from evals.rows.samples import Sample
 from evals.task import Task
-from models.progress import Progress
+from evals.text_losses.data import Text
+from models.console.progress import Progress
 
 QUICK_ROWS = 100
 

@@ -4,7 +4,7 @@ import argparse
 import json
 import sys
 
-from models.command import Parser, add_debug, finish
+from models.console.command import Parser, add_debug, finish
 
 
 def main() -> int:
@@ -32,7 +32,7 @@ def list_models(options: argparse.Namespace) -> None:
     """Prints the catalogue."""
     from models.catalogue import entries
     from models.catalogue.listing import facts
-    from models.units import format_bytes, format_count
+    from models.console.units import format_bytes, format_count
 
     rows = [facts(entry) for entry in entries()]
     if options.json:
@@ -50,7 +50,7 @@ def list_models(options: argparse.Namespace) -> None:
 def fetch_model(options: argparse.Namespace) -> None:
     """Fetches one model, with a bar."""
     from models.catalogue.fetching import fetch
-    from models.progress import terminal_bar
+    from models.console.progress import terminal_bar
 
     folder = fetch(named(options.name), terminal_bar())
     print(json.dumps({"name": options.name, "folder": str(folder)}) if options.json else folder)

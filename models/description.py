@@ -5,8 +5,8 @@ from pathlib import Path
 
 from torch import nn
 
-from models.files import sha256
 from models.memory import parameter_bytes, parameter_count
+from models.storage.files import sha256
 
 PLACES_AFTER_PADDING = {
     "camembert", "data2vec-text", "roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod",

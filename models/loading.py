@@ -5,8 +5,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
-from models.adapters import base_folder, merge, note
-from models.checking import (
+from models.console.out_of_memory import ran_out
+from models.console.quiet import quiet_transformers
+from models.description import Description, content_hash, describe
+from models.errors import EspalierError, RequestError, first_line
+from models.formats.adapters import base_folder, merge, note
+from models.formats.checking import (
     check_fit,
     check_folder,
     check_tokenizer,
@@ -16,17 +20,13 @@ from models.checking import (
     tokenizer_explained,
     tokenizer_folder,
 )
-from models.contents import files_read
-from models.description import Description, content_hash, describe
-from models.errors import EspalierError, RequestError, first_line
-from models.gguf import origin_note
+from models.formats.gguf import origin_note
+from models.formats.readers import find_layout, find_reader
 from models.memory import OutOfMemory, require
-from models.out_of_memory import ran_out
 from models.policy import choose_device, choose_dtype
 from models.precision import STORED, rounding_note, stored_dtype
-from models.quiet import quiet_transformers
-from models.readers import find_layout, find_reader
 from models.source import ModelSource, locate
+from models.storage.contents import files_read
 
 # Classes of models take seconds to import: a wrong request is told before that.
 if TYPE_CHECKING:

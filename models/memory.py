@@ -5,8 +5,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from models.console.units import format_bytes
 from models.errors import RequestError
-from models.units import format_bytes
 
 OVERHEAD = 1.1  # activations and the key-value cache of ordinary use, as a share of the weights
 BASE = 128 << 20  # and what the libraries allocate around any model

@@ -15,7 +15,7 @@ from models.memory import require
 from models.policy import choose_dtype
 
 if TYPE_CHECKING:
-    from models.weights import TensorHeader
+    from models.storage.weights import TensorHeader
 
 STORED = "stored"  # in place of a dtype's name: that of the files
 OF_FILES = {"F64": torch.float64, "F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}

@@ -4,14 +4,14 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from models.adapters import SETTINGS as ADAPTER
-from models.adapters import with_adapter
 from models.catalogue import Entry, find
+from models.console.progress import Progress, terminal_bar
 from models.errors import RequestError
-from models.hub import Room, from_hub, parse_id
-from models.progress import Progress, terminal_bar
-from models.readers import find_layout
-from models.reading import is_there, reading, user_path
+from models.formats.adapters import SETTINGS as ADAPTER
+from models.formats.adapters import with_adapter
+from models.formats.hub import Room, from_hub, parse_id
+from models.formats.readers import find_layout
+from models.storage.reading import is_there, reading, user_path
 
 EMBEDDED = Path(__file__).parent / "embedded"
 

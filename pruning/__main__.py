@@ -2,7 +2,7 @@
 
 import sys
 
-from pruning.cli import main
+from pruning.commands.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -6,11 +6,11 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from models.console.units import format_bytes, format_count
 from models.errors import RequestError
-from models.units import format_bytes, format_count
 
 if TYPE_CHECKING:
-    from pruning.census import Census
+    from pruning.anatomy.census import Census
 
 FORM = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([kmbg]?)(i?b)?\s*", re.IGNORECASE)
 THOUSANDS = {"": 0, "k": 1, "m": 2, "b": 3, "g": 3}

@@ -6,8 +6,8 @@ import math
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
-from models.columns import parse_columns
 from models.errors import RequestError
+from models.text.columns import parse_columns
 from pruning import registry
 from pruning.budget import Budget
 from pruning.calibration import find_source
@@ -15,7 +15,7 @@ from pruning.patterns import parse
 from pruning.recovering import recoveries
 
 if TYPE_CHECKING:
-    from pruning.census import Census
+    from pruning.anatomy.census import Census
 
 DEFAULT_METHODS = {"none": "wanda", "layers": "block-influence"}
 DEFAULT_SPARSITY = 0.5
@@ -46,7 +46,7 @@ class PruningConfig:
     recover: what is done after pruning; several are joined, "reconstruct+distill". recover_minutes: how long all of it
         may take; None is what each makes of the calibration text by itself, the same in every run.
     columns: names, "prefix,completion", of the columns of the calibration text's rows that are joined to a document;
-        None is what `models.columns` knows.
+        None is what `models.text.columns` knows.
     budget: how large the pruned model may be, as `pruning.budget` reads it, in place of a sparsity: it is met to within
         the rounding of one row in each projection. With both, they must say the same.
 

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING
 import torch
 
 from models.memory import parameter_bytes
-from pruning.blockwise import Batch
+from pruning.anatomy.roles import find_anatomy
+from pruning.calibrating.windows import Windows, window_length
+from pruning.collect.blockwise import Batch
+from pruning.collect.gradients import TOKENS_AT_ONCE
+from pruning.collect.statistics import InputStatistics
 from pruning.config import PruningConfig
-from pruning.gradients import TOKENS_AT_ONCE
 from pruning.job import Job
-from pruning.mask_rule import MaskRule
+from pruning.numerics.mask_rule import MaskRule
 from pruning.plan import Plan
 from pruning.recovering import Recovery
-from pruning.roles import find_anatomy
-from pruning.statistics import InputStatistics
 from pruning.structures.none import solve
-from pruning.windows import Windows, window_length
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

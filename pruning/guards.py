@@ -7,13 +7,13 @@ from contextlib import contextmanager
 import torch
 from torch.nn import functional
 
-from models.causality import leaks, trial_texts
+from models.console.out_of_memory import enough_memory
+from models.console.progress import Progress
 from models.errors import EspalierError, RequestError
-from models.out_of_memory import enough_memory
-from models.progress import Progress
-from pruning.blockwise import Batch
+from models.forward.causality import leaks, trial_texts
+from pruning.calibrating.windows import Windows
+from pruning.collect.blockwise import Batch
 from pruning.job import Job
-from pruning.windows import Windows
 
 CHECKED_TOKENS = 2048
 CHECKED_LENGTH = 512  # tokens of one piece: the logits of a large vocabulary take much memory

@@ -8,19 +8,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from models.progress import Progress, silent
-from pruning.blockwise import Batch, BlockWalk
+from models.console.progress import Progress, silent
+from pruning.collect.blockwise import Batch, BlockWalk
+from pruning.collect.gradients import GRADIENT_STATISTICS, loss_gradients
 from pruning.config import PruningConfig
-from pruning.gradients import GRADIENT_STATISTICS, loss_gradients
 from pruning.registry import Entry, find
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
+    from pruning.anatomy.roles import Anatomy, Projection
+    from pruning.calibrating.windows import Windows
     from pruning.plan import ProjectionPlan
-    from pruning.roles import Anatomy, Projection
-    from pruning.windows import Windows
 
 
 class Checkpoint(Protocol):

@@ -8,22 +8,22 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from models.console.progress import Progress, part, silent
 from models.precision import computing_in
-from models.progress import Progress, part, silent
-from pruning.census import count_parameters
-from pruning.checkpoint import Checkpoint
+from pruning.anatomy.census import count_parameters
+from pruning.anatomy.roles import EXPERT_ROLES, find_anatomy
+from pruning.calibrating.overlap import sketch
+from pruning.calibrating.windows import Windows, calibration_windows
 from pruning.config import PruningConfig
 from pruning.guards import dense_perplexity, memory_advice
 from pruning.job import Job
-from pruning.matmul import exact_matmul
-from pruning.overlap import sketch
+from pruning.numerics.matmul import exact_matmul
 from pruning.plan import Plan
 from pruning.recovering import Recovery
 from pruning.registry import find
-from pruning.replaying import check_fit, check_masks, read_record
 from pruning.report import Report
-from pruning.roles import EXPERT_ROLES, find_anatomy
-from pruning.windows import Windows, calibration_windows
+from pruning.saved.checkpoint import Checkpoint
+from pruning.saved.replaying import check_fit, check_masks, read_record
 
 PRUNED = 0.3  # of the progress, where a recovery follows, which takes longer
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from models.console.progress import Progress, part
 from models.errors import RequestError
-from models.progress import Progress, part
 from pruning.adaptation.settings import Cost
 from pruning.registry import Entry, find
 

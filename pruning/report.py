@@ -8,8 +8,8 @@ from functools import cache
 from importlib import metadata
 from typing import TYPE_CHECKING
 
-from models.units import format_bytes, format_percent
-from pruning.census import Census
+from models.console.units import format_bytes, format_percent
+from pruning.anatomy.census import Census
 from pruning.config import PruningConfig
 from pruning.plan import Plan
 

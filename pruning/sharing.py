@@ -5,12 +5,12 @@ from typing import Any
 
 import torch
 
-from pruning.gradients import GRADIENT_STATISTICS
-from pruning.histogram import histogram, lowest
+from pruning.anatomy.roles import Projection
+from pruning.collect.gradients import GRADIENT_STATISTICS
+from pruning.collect.statistics import InputStatistics
 from pruning.job import Job
+from pruning.numerics.histogram import histogram, lowest
 from pruning.registry import find
-from pruning.roles import Projection
-from pruning.statistics import InputStatistics
 
 Measure = Callable[[torch.Tensor, Mapping[str, torch.Tensor]], torch.Tensor]
 Visit = Callable[[Projection, Mapping[str, torch.Tensor]], Any]

@@ -7,14 +7,14 @@ from math import exp
 import pytest
 import torch
 
-from evals.perplexity import score
+from evals.text_losses.perplexity import score
 from evals.texts import prose
 from models import load
 from models.catalogue import find
 from models.catalogue.fetching import cached
-from models.chat import find_template
-from models.decoding import Generation
-from models.sampling import Sampling
+from models.forward.decoding import Generation
+from models.forward.sampling import Sampling
+from models.text.chat import find_template
 from pruning import PruningConfig, prune
 from pruning.packing.layout import in_layout
 

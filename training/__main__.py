@@ -2,7 +2,7 @@
 
 import sys
 
-from models.command import Parser, add_debug, finish
+from models.console.command import Parser, add_debug, finish
 from training import data_command, finetune_command, pretrain_command
 
 

@@ -18,13 +18,13 @@ from pathlib import Path
 import numpy as np
 from transformers import AutoTokenizer
 
-from models.destination import try_folder
-from models.differences import differences
-from models.disk import explained
+from models.console.differences import differences
+from models.console.progress import Progress, part
 from models.errors import RequestError
-from models.files import TEMPORARY, new_folder, real_path, sha256, write_json
-from models.progress import Progress, part
-from models.reading import parse_object
+from models.storage.destination import try_folder
+from models.storage.disk import explained
+from models.storage.files import TEMPORARY, new_folder, real_path, sha256, write_json
+from models.storage.reading import parse_object
 from training.checkpoint import kept
 from training.contamination import HeldOutTexts
 from training.corpus import SCHEMA

@@ -9,11 +9,11 @@ from pickle import UnpicklingError  # the error alone: nothing is unpickled here
 import torch
 from torch import nn
 
-from models.destination import try_files, try_folder
-from models.differences import differences
-from models.disk import full
+from models.console.differences import differences
 from models.errors import Cancelled, EspalierError, RequestError, reason
-from models.files import new_file, real_path
+from models.storage.destination import try_files, try_folder
+from models.storage.disk import full
+from models.storage.files import new_file, real_path
 
 
 def save_checkpoint(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from models.files import new_folder
+from models.storage.files import new_folder
 from training.test_sets import HeldOutSet
 from training.words import LONGEST_RUN, Document, run_hashes, word_hashes, words
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from models.errors import RequestError
-from models.files import read_json
+from models.storage.files import read_json
 from training.permutation import Permutation
 from training.shards import TokenStream
 

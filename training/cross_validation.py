@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from models.console.progress import Progress, silent
 from models.errors import RequestError
-from models.progress import Progress, silent
 
 if TYPE_CHECKING:
     from training.loop import TrainingConfig

@@ -36,8 +36,8 @@ def add_to(stages):
 
 def run(options) -> None:
     """`data`, with the options parsed."""
+    from models.console.progress import terminal_bar
     from models.errors import RequestError
-    from models.progress import terminal_bar
     from training.build import Recipe, build_corpus
     from training.documents import kind_of, read_documents
     from training.filters import Limits

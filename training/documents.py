@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.characters import fault_of
 from models.errors import RequestError
-from models.reading import require_file
+from models.storage.reading import require_file
+from models.text.characters import fault_of
 
 COMPRESSIONS = {".gz": gzip.open, ".xz": lzma.open}
 LONGEST = 40_000  # characters of a document that is left whole

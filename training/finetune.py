@@ -10,10 +10,10 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel
 
+from models.console.progress import Progress
 from models.loading import load_network
-from models.progress import Progress
-from models.reading import parse_object
 from models.source import locate
+from models.storage.reading import parse_object
 from training.checkpoint import checkpoint_of, kept, try_out
 from training.corpus import Corpus
 from training.identity import model_digest, run_identity, windows_digest

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from models.errors import RequestError
-from models.files import real_path
+from models.storage.files import real_path
 from training.mixture import EPOCHS, Mixture, read_epochs
 from training.run_options import add_run_options, read_run_options
 from training.tasks import tasks
@@ -50,7 +50,7 @@ def run(options) -> None:
     """`finetune`, with the options parsed."""
     from accelerate import PartialState
 
-    from models.progress import terminal_bar
+    from models.console.progress import terminal_bar
     from training.checkpoint import kept, try_out
     from training.corpus import Corpus
     from training.finetune import finetune

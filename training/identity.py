@@ -9,9 +9,9 @@ from random import Random
 
 import numpy as np
 
-from models.contents import files_read
 from models.description import content_hash
 from models.source import locate
+from models.storage.contents import files_read
 from training.corpus import Corpus
 from training.mixture import Mixture, mixed_examples
 

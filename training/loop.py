@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from models.disk import WriteFailed
+from models.console.progress import Progress, silent
 from models.errors import EspalierError, RequestError
 from models.policy import choose_dtype
-from models.progress import Progress, silent
+from models.storage.disk import WriteFailed
 from training.attention import attention_for
 from training.checkpoint import load_checkpoint, save_checkpoint
 from training.loss import Loss, token_loss

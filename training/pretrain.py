@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from accelerate import PartialState
 
-from models.files import new_folder, write_json
-from models.progress import Progress
-from models.quiet import quiet_transformers
+from models.console.progress import Progress
+from models.console.quiet import quiet_transformers
+from models.storage.files import new_folder, write_json
 from training.architecture import new_model
 from training.checkpoint import checkpoint_of, kept, try_out
 from training.corpus import Corpus

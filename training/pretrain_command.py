@@ -26,7 +26,7 @@ def run(options) -> None:
     """`pretrain`, with the options parsed."""
     from accelerate import PartialState
 
-    from models.progress import terminal_bar
+    from models.console.progress import terminal_bar
     from training.checkpoint import try_out
     from training.corpus import Corpus
     from training.pretrain import pretrain

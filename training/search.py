@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from accelerate import PartialState
 
-from models.destination import try_files
-from models.differences import differences
-from models.disk import explained
+from models.console.differences import differences
+from models.console.progress import Progress, part, silent
 from models.errors import RequestError
-from models.progress import Progress, part, silent
+from models.storage.destination import try_files
+from models.storage.disk import explained
 from training.corpus import Corpus
 from training.finetune import load_pretrained, mixed_windows
 from training.held_out import is_held_out

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from models.errors import RequestError
-from models.files import new_file, sha256
+from models.storage.files import new_file, sha256
 
 SHARD_TOKENS = 1 << 24  # 32 MiB of 16-bit ids
 

@@ -11,8 +11,8 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from models.disk import WriteFailed, explain, explained
 from models.errors import RequestError
+from models.storage.disk import WriteFailed, explain, explained
 from training.duplicates import SeenDocuments
 
 CACHE = 64 << 20  # bytes of pages that SQLite keeps in memory

@@ -5,9 +5,9 @@ from html import escape
 
 import gradio as gr
 
-from models.characters import fault_of
 from models.errors import EspalierError, first_line
-from models.reading import unopened
+from models.storage.reading import unopened
+from models.text.characters import fault_of
 from ui.plain_words import without_options
 from ui.texts import Words
 

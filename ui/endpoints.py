@@ -15,22 +15,22 @@ import gradio as gr
 
 from models.catalogue import Entry, entries
 from models.catalogue.listing import facts
+from models.console.stopping import give_way
 from models.errors import RequestError
-from models.stopping import give_way
 from training.formats import SENTIMENT_LABELS
-from ui.answer import LONGEST, answer_sampling, asking, find_answer
-from ui.callers import CallerGone
-from ui.classify import MOST_LABELS, Verdict, classify_pair, split_labels
+from ui.background.callers import CallerGone
+from ui.background.desk import ONE_AT_A_TIME
+from ui.background.streaming import Picture
+from ui.background.visitors import Visit
+from ui.background.writing import Scene, continuing, write_pair
 from ui.complaints import LIMIT, explain
-from ui.conversation import Conversation, ask_turn
-from ui.desk import ONE_AT_A_TIME
 from ui.engine import NO_SOLVER, PLAIN, UNSTRUCTURED, Engine, Settings, Twin
-from ui.sampling import NEW_TOKENS, REPETITION_PENALTY, sampling_of
-from ui.streaming import Picture
+from ui.parts.sampling import NEW_TOKENS, REPETITION_PENALTY, sampling_of
+from ui.tabs.answer import LONGEST, answer_sampling, asking, find_answer
+from ui.tabs.classify import MOST_LABELS, Verdict, classify_pair, split_labels
+from ui.tabs.conversation import Conversation, ask_turn
 from ui.texts import Words
 from ui.values import arguments
-from ui.visitors import Visit
-from ui.writing import Scene, continuing, write_pair
 
 Json = dict[str, Any]
 

@@ -8,14 +8,14 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from evals.measurement import Measurement
+from models.console.progress import Progress
 from models.errors import RequestError
-from models.progress import Progress
-from ui.worker import Worker
+from ui.background.worker import Worker
 
 if TYPE_CHECKING:
     from models import Loaded
-    from ui.errand import Errand
-    from ui.fetching import Fetcher
+    from ui.background.errand import Errand
+    from ui.background.fetching import Fetcher
     from ui.forms import Form
 
 UNSTRUCTURED = "unstructured"  # the pattern that every method of single weights can make

@@ -4,14 +4,14 @@ from typing import TYPE_CHECKING
 
 from evals.measurement import Measurement
 from models import Loaded
-from models.progress import Progress, part, silent
-from models.stopping import interruptible, stop_asked
+from models.console.progress import Progress, part, silent
+from models.console.stopping import interruptible, stop_asked
+from ui.background.shelf import Shelf
 from ui.engine import Change
 from ui.plain_words import without_options
-from ui.shelf import Shelf
 
 if TYPE_CHECKING:
-    from evals.perplexity import Scored
+    from evals.text_losses.perplexity import Scored
     from pruning.report import Report
 
 
@@ -66,7 +66,7 @@ class Figures:
         self, dense: Loaded, pruned: Loaded, progress: Progress | None = None
     ) -> tuple[tuple[Measurement, Measurement], Measurement]:
         """The perplexities of both on the same windows of the small text, and pruned over dense."""
-        from evals.perplexity import compare, score, summarise
+        from evals.text_losses.perplexity import compare, score, summarise
         from evals.texts import prose
 
         key = f"{dense.description.id} {dense.description.revision}"

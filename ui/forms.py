@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from models.catalogue import find
-from models.chat import ChatTemplate, Messages, find_template
 from models.errors import RequestError
+from models.text.chat import ChatTemplate, Messages, find_template
 from training.formats import STOP, classification_prompt, completion, question_prompt
 
 if TYPE_CHECKING:

@@ -7,22 +7,22 @@ from dataclasses import replace
 
 from models import Loaded, load
 from models.catalogue import entries
-from models.checking import check_folder
+from models.console.progress import Progress, part
+from models.console.stopping import aside, give_way, interruptible
 from models.description import describe
 from models.errors import RequestError
+from models.formats.checking import check_folder
 from models.memory import OutOfMemory, parameter_bytes, require
-from models.progress import Progress, part
 from models.source import locate_at_once
-from models.stopping import aside, give_way, interruptible
+from ui.background.errand import CANCELLED, DONE, FAILED, Errand, Standing
+from ui.background.fetching import GRACE, Fetcher, announcement
+from ui.background.live_twins import LiveTwins
+from ui.background.shelf import Shelf
+from ui.background.worker import Job, Worker
 from ui.engine import LAYOUTS, Method, Settings, Twin
-from ui.errand import CANCELLED, DONE, FAILED, Errand, Standing
-from ui.fetching import GRACE, Fetcher, announcement
 from ui.figures import Figures
 from ui.forms import Form, TextForm, form_of
-from ui.live_twins import LiveTwins
 from ui.methods import methods_of_registry
-from ui.shelf import Shelf
-from ui.worker import Job, Worker
 
 DENSE_PLACES = 2  # dense models kept in memory at once
 TWIN_PLACES = 4  # pruned twins kept in memory at once, over all visitors
@@ -227,7 +227,7 @@ def calibration_sizes(dense: Loaded, settings: Settings | None = None) -> dict:
 
     None: a live preview.
     """
-    from pruning.windows import window_length
+    from pruning.calibrating.windows import window_length
 
     cheap = settings is None or LiveTwins.possible(settings)
     length = min(WINDOW, window_length(dense.model, None))

@@ -5,20 +5,20 @@ from pathlib import Path
 
 import gradio as gr
 
-from ui.answer import build_answer
-from ui.choosing import build_choices, first_visit
-from ui.classify import build_classify
-from ui.desk import PRIVATE, Desk, Updates
+from ui.background.desk import PRIVATE, Desk, Updates
+from ui.background.news import news_for
+from ui.background.visitors import Runs, Visit
 from ui.endpoints import add_endpoints
 from ui.engine import Engine
-from ui.generate import build_generate
-from ui.news import news_for
-from ui.notice import build_notice, wire_notice
-from ui.picker import labelled
-from ui.status import build_status
-from ui.strip import strip_of
+from ui.parts.choosing import build_choices, first_visit
+from ui.parts.notice import build_notice, wire_notice
+from ui.parts.picker import labelled
+from ui.parts.status import build_status
+from ui.parts.strip import strip_of
+from ui.tabs.answer import build_answer
+from ui.tabs.classify import build_classify
+from ui.tabs.generate import build_generate
 from ui.texts import Words, label, translations, words_of
-from ui.visitors import Runs, Visit
 
 FOLDER = Path(__file__).parent
 SCRIPTS = ("keys.js", "begun.js")

@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from ui.background.visitors import Visit
 from ui.engine import Engine
-from ui.visitors import Visit
 
 if TYPE_CHECKING:
     from models import Loaded

@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from models.characters import check_strings
 from models.errors import RequestError
+from models.text.characters import check_strings
 from ui.texts import Words
 
 ENGLISH = Words()

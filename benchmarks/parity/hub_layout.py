@@ -1,6 +1,6 @@
 """Rows of the standard sets in the layout of the Hub's data sets, which lm-evaluation-harness's own tasks read."""
 
-from evals.row import Row
+from evals.rows.row import Row
 
 LETTERS = "ABCDEFGHIJ"
 

@@ -3,11 +3,11 @@
 from benchmarks.publishing import stored
 from benchmarks.publishing.text import share, table, where
 from evals.measurement import Measurement
-from evals.results import Result, read_results
-from models.files import read_json
-from models.progress import format_seconds
+from evals.runs.results import Result, read_results
+from models.console.progress import format_seconds
+from models.console.units import format_bytes, format_count
 from models.source import EMBEDDED
-from models.units import format_bytes, format_count
+from models.storage.files import read_json
 
 WIKIPEDIA, WIKITEXT = "heldout.jsonl.gz", "wiki.test.raw.gz"  # the texts' ids in the results
 NAMES = {

@@ -2,7 +2,7 @@
 
 from benchmarks.publishing import stored
 from benchmarks.publishing.text import spread, table, where
-from models.units import format_bytes
+from models.console.units import format_bytes
 
 NAMES = {
     "torch bf16": "torch's bf16 linear", "torch bf16, ordinary pages": "the same in ordinary pages",

@@ -5,10 +5,10 @@ from pathlib import Path
 from benchmarks.publishing import stored
 from benchmarks.publishing.text import spread, table, where
 from evals.reporting.table import cell
-from evals.results import Result, read_results
-from models.files import read_json
-from models.progress import format_seconds
-from models.units import format_bytes, format_count, format_percent
+from evals.runs.results import Result, read_results
+from models.console.progress import format_seconds
+from models.console.units import format_bytes, format_count, format_percent
+from models.storage.files import read_json
 
 SHOWN_PATTERNS = ("0.5", "2:4")
 EXCESS = ("excess_over_wanda", "excess_over_sparsegpt")

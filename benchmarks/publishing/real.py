@@ -8,10 +8,10 @@ from benchmarks.publishing.text import spread, table, where
 from benchmarks.real import figures
 from benchmarks.real.cells import DENSE, PATTERNS, all_cells
 from benchmarks.real.packed import PLAIN
+from models.console.progress import format_seconds
+from models.console.units import format_bytes
 from models.errors import RequestError
-from models.files import read_json
-from models.progress import format_seconds
-from models.units import format_bytes
+from models.storage.files import read_json
 
 MODEL, REFERENCE = "smollm2", "wanda"
 PUBLISHED = {"piqa": 66.3, "hellaswag": 40.9}  # the card of SmolLM2-135M-Instruct, accuracy by the choice's length

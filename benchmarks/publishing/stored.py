@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from models.files import read_json
+from models.storage.files import read_json
 
 RESULTS = Path(__file__).parent.parent / "results"
 

@@ -2,7 +2,7 @@
 
 from benchmarks.publishing import stored
 from benchmarks.publishing.text import spread, table, where
-from models.units import format_bytes, format_percent
+from models.console.units import format_bytes, format_percent
 
 WAYS = {
     "dense": "teacher",

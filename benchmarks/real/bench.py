@@ -12,8 +12,8 @@ from benchmarks.real.cells import DENSE, Cell
 from benchmarks.real.kept import Kept
 from evals.environment import environment
 from models import Loaded, load
-from models.files import read_json, write_json
-from models.progress import Progress, part
+from models.console.progress import Progress, part
+from models.storage.files import read_json, write_json
 from pruning import prune
 from pruning.calibration import find_source
 

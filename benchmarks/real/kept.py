@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from models.files import read_json, write_json
+from models.storage.files import read_json, write_json
 
 
 class Kept:

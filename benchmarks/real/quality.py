@@ -11,14 +11,14 @@ import torch
 
 from evals import task
 from evals.asking.respondent import Respondent
-from evals.closeness import token_closeness
-from evals.data import Text
-from evals.perplexity import score
 from evals.protocols import Request, find
-from evals.scored import Scored
+from evals.text_losses.closeness import token_closeness
+from evals.text_losses.data import Text
+from evals.text_losses.perplexity import score
+from evals.text_losses.scored import Scored
 from models import Loaded
+from models.console.progress import Progress, part
 from models.description import context_length
-from models.progress import Progress, part
 
 TASKS = ("piqa", "hellaswag", "arc_challenge", "openbookqa", "winogrande", "commonsense_qa", "lambada")
 JUDGES = {"choice": "evals.judging.choices", "partial": "evals.metrics.partial", "last_word": "evals.metrics.last_word"}

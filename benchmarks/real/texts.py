@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from evals.data import Text
+from evals.text_losses.data import Text
 from models.errors import RequestError
 from training.sources import open_text
 

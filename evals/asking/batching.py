@@ -10,10 +10,10 @@ from weakref import WeakKeyDictionary
 import torch
 from transformers import PreTrainedModel
 
-from models.agreement import logits_of, probe, same_logits
-from models.out_of_memory import ran_out
-from models.plain_generation import plain_settings
-from models.quiet import quiet_transformers
+from models.console.out_of_memory import ran_out
+from models.console.quiet import quiet_transformers
+from models.forward.agreement import logits_of, probe, same_logits
+from models.forward.plain_generation import plain_settings
 
 TRIED = 3  # tokens written after each prompt of the trial
 _KNOWN: WeakKeyDictionary[PreTrainedModel, bool] = WeakKeyDictionary()

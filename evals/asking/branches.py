@@ -14,10 +14,10 @@ import torch
 
 from evals.asking.encoding import Pair
 from evals.asking.forward import text_logits, trims
-from models.causality import refuse_leaks
+from models.console.out_of_memory import enough_memory
 from models.description import context_length
 from models.errors import RequestError
-from models.out_of_memory import enough_memory
+from models.forward.causality import refuse_leaks
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from models.disk import explain
 from models.errors import EspalierError, RequestError
+from models.storage.disk import explain
 
 FILE_NAME = "answers.sqlite"
 PATIENCE = 60  # seconds that a writer waits for another

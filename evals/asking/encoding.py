@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from models.errors import RequestError
-from models.prompts import beginning, leading_tokens
+from models.text.prompts import beginning, leading_tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -3,9 +3,9 @@
 import hashlib
 from importlib.metadata import version
 
-from models.contents import files_read
-from models.files import sha256
 from models.source import ModelSource
+from models.storage.contents import files_read
+from models.storage.files import sha256
 
 LIBRARIES = ("torch", "transformers", "tokenizers")  # another version may round, or cut a text, otherwise
 

@@ -6,9 +6,9 @@ from weakref import WeakSet
 
 import torch
 
-from models.causality import refuse_leaks
+from models.console.out_of_memory import ran_out
 from models.errors import EspalierError
-from models.out_of_memory import ran_out
+from models.forward.causality import refuse_leaks
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

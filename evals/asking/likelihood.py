@@ -10,10 +10,10 @@ import torch
 
 from evals.asking.branches import Row, batches, can_branch, logits_of, rows_of
 from evals.asking.encoding import Pair, encode_choices, fitted
+from models.console.progress import Progress, silent
 from models.description import context_length
 from models.errors import EspalierError, RequestError
-from models.progress import Progress, silent
-from models.prompts import leading_tokens
+from models.text.prompts import leading_tokens
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase

@@ -18,11 +18,11 @@ from evals.asking.branches import rows_of
 from evals.asking.cache import Cache
 from evals.asking.encoding import Pair
 from evals.asking.likelihood import ChoiceScore, PairScore, encode, packs, plan, score_batch
-from models.causality import is_causal, leaking
+from models.console.progress import Progress, silent
 from models.description import context_length
+from models.forward.causality import is_causal, leaking
 from models.loading import Loaded
-from models.progress import Progress, silent
-from models.prompts import beginning, prompt_ids
+from models.text.prompts import beginning, prompt_ids
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
@@ -63,7 +63,7 @@ class Respondent:
         return self._load()
 
     def refuse_leaks(self) -> None:
-        """RequestError unless the model is causal (see `models.causality`): a text scored by it would mean nothing."""
+        """RequestError unless the model is causal (see `models.forward.causality`): a text scored by it would mean nothing."""
 
         def compute(loaded: Loaded, members: list[int]) -> Iterable[tuple[int, bytes]]:
             yield 0, json.dumps(is_causal(loaded.model)).encode()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from models.progress import Progress, silent
+from models.console.progress import Progress, silent
 
 CHUNK = 1 << 20
 ZSTD_LEVEL, ZLIB_LEVEL = 3, 6

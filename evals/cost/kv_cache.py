@@ -14,7 +14,7 @@ import torch
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from models.state import State
+    from models.forward.state import State
 
 MOST_TOKENS = 64
 
@@ -25,7 +25,7 @@ class KvCache:
 
     `beyond_window` is what a token adds once every sliding window is full (None where no layer has one), `window` the
     length of the shortest. `constant` is what does not grow at all, such as recurrent states. `layers` counts the
-    layers by their kind in the cache, and `name` says what carries the state (`models.state`).
+    layers by their kind in the cache, and `name` says what carries the state (`models.forward.state`).
     """
 
     bytes_per_token: float
@@ -95,7 +95,7 @@ def is_sliding(layer: object) -> bool:
 
 @torch.inference_mode()
 def _read(model: "PreTrainedModel", ids: list[int]) -> "State":
-    from models.state import State, carriage_of
+    from models.forward.state import State, carriage_of
 
     state = State(model, carriage_of(model))
     state.read(torch.tensor([ids], device=next(model.parameters()).device))

@@ -18,8 +18,8 @@ from typing import Any
 
 from evals.cost.timing import RanOutOfMemory, Run
 from evals.environment import threads
+from models.console.progress import Progress
 from models.errors import EspalierError, RequestError
-from models.progress import Progress
 
 ROOT = Path(__file__).parents[2]
 HEARTBEAT = 0.2  # seconds; how long at most a wait goes on before `waiting` is called

@@ -14,11 +14,11 @@ from torch import nn
 
 from evals.cost.measuring_process import Heartbeat, MeasuringProcess
 from evals.cost.sparse_storage import bitmask_bytes
+from models.console.progress import Progress, silent
+from models.console.units import format_bytes, format_percent
 from models.counting import count_nonzero
 from models.memory import parameter_bytes, parameter_count
-from models.progress import Progress, silent
-from models.units import format_bytes, format_percent
-from models.weights import weight_files
+from models.storage.weights import weight_files
 
 PROMPT_TOKENS, NEW_TOKENS = 64, 32  # of the generation that a peak is taken of
 

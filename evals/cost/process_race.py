@@ -8,8 +8,8 @@ from evals.cost.cpu_share import CpuWatch
 from evals.cost.measuring_process import MeasuringProcess, no_news
 from evals.cost.rounds import DISTURBED, Rounds, Until, interleave
 from evals.cost.timing import Run
-from models.progress import Progress
-from models.units import format_percent
+from models.console.progress import Progress
+from models.console.units import format_percent
 
 
 @dataclass(frozen=True)

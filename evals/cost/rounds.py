@@ -12,7 +12,7 @@ import numpy as np
 
 from evals.cost.cpu_share import CpuWatch
 from evals.cost.timing import Run
-from models.progress import Progress, silent
+from models.console.progress import Progress, silent
 
 Entrant = tuple[str, Callable[[bool], Run]]  # a name, and what times one run of it; told whether it is the warm-up
 DISTURBED = 0.25  # share of the processors used by others from which on a round is not trusted

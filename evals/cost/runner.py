@@ -36,14 +36,14 @@ class Runner:
 
         from evals.cost.peak import high_water_mark
         from evals.cost.timing import clock_for
-        from evals.data import embedded
-        from models.checking import check_folder, load_config
+        from evals.text_losses.data import embedded
         from models.description import context_length
+        from models.formats.checking import check_folder, load_config
+        from models.forward.state import open_state
         from models.loading import load_network, load_tokenizer
         from models.policy import choose_device, choose_dtype
-        from models.prompts import prompt_ids
         from models.source import locate
-        from models.state import open_state
+        from models.text.prompts import prompt_ids
         from pruning.packing.fast_path import slow_path
 
         torch.set_num_threads(threads)
@@ -114,7 +114,7 @@ class Runner:
 
     def _answer(self, request: dict) -> dict:
         from evals.cost.timing import RanOutOfMemory
-        from models.out_of_memory import ran_out
+        from models.console.out_of_memory import ran_out
 
         try:
             command: Callable[..., Any] = getattr(self, request.pop("command"))

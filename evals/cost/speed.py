@@ -27,12 +27,12 @@ from evals.cost.rounds import Entrant, Until, interleave
 from evals.cost.timing import Run, clock_for, never, time_generation
 from evals.environment import load_average, threads
 from evals.measurement import Measurement
-from models.decoding import PREFILL_CHUNK
+from models.console.progress import Progress
 from models.description import context_length
 from models.errors import RequestError
-from models.progress import Progress
-from models.prompts import prompt_ids
-from models.state import open_state
+from models.forward.decoding import PREFILL_CHUNK
+from models.forward.state import open_state
+from models.text.prompts import prompt_ids
 
 Contender = tuple[str, PreTrainedModel, PreTrainedTokenizerBase]
 Stop = Event | Callable[[], bool]

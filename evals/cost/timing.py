@@ -1,7 +1,7 @@
 """One timed generation: a mark on the clock after every token, and nothing on it but the model's forward passes.
 
 Greedy, a batch of prompts of equal length, exactly as many tokens as asked for (the end-of-text token ends nothing),
-the state that the model carries (`models.state`). On the CPU a mark is `perf_counter`; on a GPU it is a CUDA event, and all events are read
+the state that the model carries (`models.forward.state`). On the CPU a mark is `perf_counter`; on a GPU it is a CUDA event, and all events are read
 after one synchronisation at the end, so that taking the time holds nothing up.
 """
 
@@ -14,8 +14,8 @@ import numpy as np
 import torch
 
 from evals.cost.kv_cache import cache_bytes
+from models.console.out_of_memory import ran_out
 from models.errors import Cancelled, EspalierError
-from models.out_of_memory import ran_out
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -143,7 +143,7 @@ def time_generation(
     forward pass, is asked in between; when it says so, Cancelled is raised. `count_cache` counts the cache after every
     token: for a warm-up, since counting takes time. Raises RanOutOfMemory, and EspalierError if an output is not finite.
     """
-    from models.state import open_state
+    from models.forward.state import open_state
 
     batch, length = prompts.shape
     tops: list[torch.Tensor] = []

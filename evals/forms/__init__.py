@@ -8,7 +8,7 @@ import pkgutil
 from collections.abc import Sequence
 from importlib import import_module
 
-from evals.row import Row
+from evals.rows.row import Row
 from models.errors import RequestError
 
 

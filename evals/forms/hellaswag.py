@@ -2,7 +2,7 @@
 
 import re
 
-from evals.row import Row
+from evals.rows.row import Row
 
 MARK = re.compile(r"\[.*?\]")
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from evals.row import Row
+from evals.rows.row import Row
 
 ASKED = ("question", "question_stem", "query")
 GOLD = ("answerKey", "answer", "gold")

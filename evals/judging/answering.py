@@ -8,12 +8,12 @@ from collections.abc import Iterator, Sequence
 
 from evals.asking.respondent import Respondent
 from evals.judging.cutting import tell_cuts
-from evals.results import Result
-from evals.row import Row
+from evals.rows.row import Row
+from evals.runs.results import Result
 from evals.task import Task
 from evals.task_run import Figures, Judge, Target, run_tasks
 from evals.trial import Trial
-from models.progress import Progress
+from models.console.progress import Progress
 
 LINE_END = "\n"
 

@@ -15,17 +15,17 @@ import numpy as np
 
 from evals.asking.likelihood import ChoiceScore, probabilities
 from evals.asking.respondent import Respondent
-from evals.figures import Figure
 from evals.judging import calibration, classification
 from evals.judging.cutting import tell_cuts
-from evals.results import Result
-from evals.row import Row
-from evals.samples import Sample
+from evals.rows.row import Row
+from evals.rows.samples import Sample
+from evals.runs.results import Result
+from evals.statistics.figures import Figure
 from evals.task import Task
 from evals.task_run import run_tasks
 from evals.trial import Trial
+from models.console.progress import Progress, part
 from models.errors import RequestError
-from models.progress import Progress, part
 
 SCORES = {"accuracy": "log_likelihood", "accuracy_norm": "norm", "accuracy_bytes": "bytes", "accuracy_pmi": "pmi"}
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"

@@ -13,9 +13,9 @@ from functools import partial
 
 import numpy as np
 
-from evals.figures import Figure, estimate
 from evals.measurement import Measurement
-from evals.unseen import one_of_each
+from evals.statistics.figures import Figure, estimate
+from evals.statistics.unseen import one_of_each
 
 
 def confusion_matrix(true: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:

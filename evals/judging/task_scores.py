@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Sequence
 
-from evals.results import Result
+from evals.runs.results import Result
 
 # The first of these that was measured of a task, else whatever was measured first.
 SCORES = ("accuracy", "exact_match", "f1", "bleu", "chrf", "rouge1", "distinct_2")

@@ -7,9 +7,9 @@ import numpy as np
 
 from evals import statistics
 from evals.measurement import Measurement
-from evals.scored import Scored, samples, texts
 from evals.statistics import Estimate
 from evals.statistics.blocks import FEWEST, block_length
+from evals.text_losses.scored import Scored, samples, texts
 from models.errors import EspalierError
 
 LARGEST_LOG = 700.0  # nats; exp of little more is not a finite float

@@ -11,7 +11,7 @@ from functools import cache
 
 import numpy as np
 
-from evals.figures import Figure
+from evals.statistics.figures import Figure
 from models.errors import RequestError
 
 BLEU_ORDERS = 4

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from evals.judging.choices import check_row, run_choices
 from evals.registry import metric
-from evals.results import Result
+from evals.runs.results import Result
 from evals.trial import Trial
 
 

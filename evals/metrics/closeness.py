@@ -7,19 +7,26 @@ import numpy as np
 import torch
 
 from evals import protocols, statistics
-from evals.closeness import Closeness, continuations, partings, prompts, refuse_other_tokenizer, token_closeness
 from evals.judging.text_figures import Pooled
 from evals.measurement import Measurement
 from evals.protocols import Request
 from evals.registry import metric
-from evals.results import Result
-from evals.scored import Scored
+from evals.runs.results import Result
+from evals.statistics.unseen import widened
+from evals.text_losses.closeness import (
+    Closeness,
+    continuations,
+    partings,
+    prompts,
+    refuse_other_tokenizer,
+    token_closeness,
+)
+from evals.text_losses.scored import Scored
+from evals.text_losses.windows import Windows
 from evals.trial import Trial
-from evals.unseen import widened
-from evals.windows import Windows
+from models.console.progress import part
 from models.errors import RequestError
 from models.loading import Loaded
-from models.progress import part
 
 QUICK_WINDOWS = 16
 PROMPTS, QUICK_PROMPTS = 32, 10

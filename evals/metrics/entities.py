@@ -6,15 +6,15 @@ A task's `types` has for each tag the name that the prompt asks for; other tags 
 import re
 from collections.abc import Iterator
 
-from evals.figures import Figure
 from evals.judging import answering
 from evals.judging import entities as scores
 from evals.registry import metric
-from evals.results import Result
-from evals.row import Row
+from evals.rows.row import Row
+from evals.runs.results import Result
+from evals.statistics.figures import Figure
+from evals.statistics.unseen import one_of_each
 from evals.task import Task
 from evals.trial import Trial
-from evals.unseen import one_of_each
 from models.errors import RequestError
 
 REDUCES = {"precision": scores.precision, "recall": scores.recall, "f1": scores.f1}

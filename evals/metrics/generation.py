@@ -2,16 +2,16 @@
 
 from collections.abc import Iterator
 
-from evals.figures import Figure
 from evals.judging import answering, repetition
 from evals.judging.counted import mean_of_counted
 from evals.judging.words import words
 from evals.registry import metric
-from evals.results import Result
-from evals.row import Row
+from evals.rows.row import Row
+from evals.runs.results import Result
+from evals.statistics.figures import Figure
+from evals.statistics.unseen import parts_within
 from evals.task import Task
 from evals.trial import Trial
-from evals.unseen import parts_within
 
 
 @metric(tasks=True)

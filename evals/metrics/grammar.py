@@ -3,14 +3,14 @@
 from collections.abc import Iterator, Sequence
 
 from evals.asking.respondent import Respondent
-from evals.figures import Figure
 from evals.registry import metric
-from evals.results import Result
-from evals.row import Row
+from evals.rows.row import Row
+from evals.runs.results import Result
+from evals.statistics.figures import Figure
 from evals.task import Task
 from evals.task_run import run_tasks
 from evals.trial import Trial
-from models.progress import Progress
+from models.console.progress import Progress
 
 
 def sides(task: Task, row: Row) -> list[str]:

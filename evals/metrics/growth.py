@@ -10,9 +10,9 @@ from evals.cost.rounds import Rounds, Until
 from evals.cost.timing import RanOutOfMemory
 from evals.measurement import Measurement
 from evals.registry import metric
-from evals.results import Result
+from evals.runs.results import Result
 from evals.trial import Trial
-from models.progress import Progress, format_seconds, part
+from models.console.progress import Progress, format_seconds, part
 
 UNTIL, QUICK = Until(runs=5, seconds=0.5, retries=2), Until(runs=3, seconds=0.2)
 MOST_SECONDS, QUICK_MOST_SECONDS = 30.0, 2.0  # of one run: a sweep ends before its next size would take longer

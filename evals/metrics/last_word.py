@@ -6,17 +6,17 @@ from functools import partial
 import numpy as np
 
 from evals.asking.respondent import Respondent
-from evals.figures import Figure
 from evals.judging.cutting import tell_cuts
 from evals.judging.last_word import cut
 from evals.registry import metric
-from evals.results import Result
-from evals.row import Row
+from evals.rows.row import Row
+from evals.runs.results import Result
+from evals.statistics.figures import Figure
 from evals.task import Task
 from evals.task_run import run_tasks
 from evals.trial import Trial
+from models.console.progress import Progress
 from models.errors import RequestError
-from models.progress import Progress
 
 LARGEST_LOG = 700.0  # nats; exp of little more is not a finite float
 

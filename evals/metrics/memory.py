@@ -11,10 +11,10 @@ from evals.cost.memory import Footprint, Peak, peak_lengths, take_peak, zeros_no
 from evals.cost.sparse_storage import SparseBytes
 from evals.measurement import Measurement
 from evals.registry import metric
-from evals.results import Result
+from evals.runs.results import Result
 from evals.trial import Trial
-from models.progress import Progress, part
-from models.weights import weight_files
+from models.console.progress import Progress, part
+from models.storage.weights import weight_files
 
 RUNS, QUICK_RUNS = 3, 1
 # The kinds of a peak, under the metric's name; those that are not peaks are the state after the generation.

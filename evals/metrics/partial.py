@@ -5,17 +5,17 @@ from functools import partial as bound
 from typing import Any
 
 from evals.asking.respondent import Respondent
-from evals.figures import Figure
 from evals.judging.choices import chosen, flips
 from evals.judging.cutting import tell_cuts
 from evals.registry import metric
-from evals.results import Result
-from evals.row import Row
+from evals.rows.row import Row
+from evals.runs.results import Result
+from evals.statistics.figures import Figure
 from evals.task import Task
 from evals.task_run import run_tasks
 from evals.trial import Trial
+from models.console.progress import Progress
 from models.errors import RequestError
-from models.progress import Progress
 
 Answer = list[dict[str, Any]]  # for each word the log-likelihood of the rest after it, and what was asked
 

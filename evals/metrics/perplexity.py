@@ -7,15 +7,15 @@ import torch
 
 from evals import protocols
 from evals.asking.respondent import Respondent
-from evals.overlap import overlap_note
-from evals.perplexity import ProtocolMismatch, Scored, compare, score_windows, summarise
 from evals.protocols import Request
 from evals.registry import metric
-from evals.results import Result
-from evals.scoring import Group, batch_losses, batch_size
+from evals.runs.results import Result
+from evals.text_losses.overlap import overlap_note
+from evals.text_losses.perplexity import ProtocolMismatch, Scored, compare, score_windows, summarise
+from evals.text_losses.scoring import Group, batch_losses, batch_size
 from evals.trial import Trial
+from models.console.progress import Progress, part
 from models.loading import Loaded
-from models.progress import Progress, part
 
 QUICK_WINDOWS = 16
 

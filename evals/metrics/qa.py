@@ -8,15 +8,15 @@ figures are those of SQuAD 2.0, which the official script also gives apart for t
 
 from collections.abc import Iterator
 
-from evals.figures import Figure
 from evals.judging import answering, cmrc, squad
 from evals.judging.counted import counted, left_out, mean_of_counted
 from evals.registry import metric
-from evals.results import Result
-from evals.row import Row
+from evals.rows.row import Row
+from evals.runs.results import Result
+from evals.statistics.figures import Figure
+from evals.statistics.unseen import parts_within
 from evals.task import Task
 from evals.trial import Trial
-from evals.unseen import parts_within
 from models.errors import RequestError
 
 SCORES = {"exact_match": squad.exact_match, "f1": squad.token_f1}

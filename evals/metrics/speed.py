@@ -16,9 +16,9 @@ from evals.cost.timing import RanOutOfMemory, Run
 from evals.environment import load_average
 from evals.measurement import Measurement
 from evals.registry import metric
-from evals.results import Result
+from evals.runs.results import Result
 from evals.trial import Trial
-from models.progress import part
+from models.console.progress import part
 
 PROMPT_TOKENS, NEW_TOKENS = 128, 64
 BATCHES, QUICK_BATCHES = (1, 8), (1,)

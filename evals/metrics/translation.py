@@ -5,12 +5,12 @@ A task says the `language` that is translated into, and which fields have the `r
 
 from collections.abc import Iterator
 
-from evals.figures import Figure
 from evals.judging import answering
 from evals.judging import translation as scores
 from evals.registry import metric
-from evals.results import Result
-from evals.row import Row
+from evals.rows.row import Row
+from evals.runs.results import Result
+from evals.statistics.figures import Figure
 from evals.task import Task
 from evals.trial import Trial
 

@@ -1,7 +1,7 @@
 """The named ways to take the perplexity of a text: every file here is one, and registers itself by lying here.
 
 Such a file has one function, decorated with `@protocol(...)`, that cuts a text into windows; all share one scoring loop
-(`evals.scoring`). The name of a protocol is that of its file, with hyphens.
+(`evals.text_losses.scoring`). The name of a protocol is that of its file, with hyphens.
 """
 
 import pkgutil
@@ -11,14 +11,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from models.errors import RequestError
-from models.opening import needs_bos
+from models.text.opening import needs_bos
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
-    from evals.data import Text
     from evals.judging.text_figures import MeanOfTexts, Pooled
-    from evals.windows import Windows
+    from evals.text_losses.data import Text
+    from evals.text_losses.windows import Windows
 
 DEFAULT = "gptq"
 AUTO = "auto"
@@ -93,7 +93,7 @@ def check_bos(name: str, asked: str | None) -> None:
 
 
 def bos_of(name: str, asked: str | None, config: "PretrainedConfig", tokenizer: "PreTrainedTokenizerBase") -> str:
-    """Where BOS stands in the windows of a protocol: as `asked`, else what the model needs (see `models.opening`).
+    """Where BOS stands in the windows of a protocol: as `asked`, else what the model needs (see `models.text.opening`).
 
     RequestError for a choice that there is not, or one that the tokenizer has no BOS for.
     """

@@ -2,10 +2,10 @@
 
 from transformers import PreTrainedTokenizerBase
 
-from evals.data import Text
 from evals.judging.text_figures import BITS_PER_BYTE, MEAN_PERPLEXITY, NLL
 from evals.protocols import Request, protocol, refuse_stride, window_length
-from evals.windows import Span, Windows, after, passage_of, windows_of
+from evals.text_losses.data import Text
+from evals.text_losses.windows import Span, Windows, after, passage_of, windows_of
 from models.errors import RequestError
 
 

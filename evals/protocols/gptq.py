@@ -2,10 +2,10 @@
 
 from transformers import PreTrainedTokenizerBase
 
-from evals.data import Text
 from evals.judging.text_figures import BITS_PER_BYTE, NLL, PERPLEXITY
 from evals.protocols import BOS, Request, protocol, refuse_stride, window_length
-from evals.windows import Span, Windows, bos_facts, each_after, text_passage, windows_of
+from evals.text_losses.data import Text
+from evals.text_losses.windows import Span, Windows, bos_facts, each_after, text_passage, windows_of
 
 LONGEST = 2048  # GPTQ, SparseGPT and AWQ; Wanda uses the model's own context
 

@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterator
 
 from transformers import PreTrainedTokenizerBase
 
-from evals.data import Text
 from evals.judging.text_figures import BITS_PER_BYTE, BYTE_PERPLEXITY, WORD_PERPLEXITY
 from evals.protocols import Request, protocol, refuse_stride, window_length
-from evals.windows import Passage, Span, Windows, after, passage_of, sharing, windows_of
+from evals.text_losses.data import Text
+from evals.text_losses.windows import Passage, Span, Windows, after, passage_of, sharing, windows_of
 from models.errors import RequestError
 
 FIGURES = (WORD_PERPLEXITY, BYTE_PERPLEXITY, BITS_PER_BYTE)

@@ -4,10 +4,10 @@ import re
 
 from transformers import PreTrainedTokenizerBase
 
-from evals.data import Text
 from evals.protocols import Request, protocol
 from evals.protocols.lm_eval import COMPARISONS, FIGURES, rolling
-from evals.windows import Windows
+from evals.text_losses.data import Text
+from evals.text_losses.windows import Windows
 
 # What the task (version 2) makes of WikiText's spaced-out writing, in its order: (pattern, replacement).
 RULES = [

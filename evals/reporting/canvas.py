@@ -13,7 +13,7 @@ from textwrap import wrap
 from typing import TYPE_CHECKING
 
 from evals.measurement import Measurement
-from models.files import new_file
+from models.storage.files import new_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

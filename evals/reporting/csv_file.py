@@ -6,7 +6,7 @@ import json
 
 from evals.reporting.lineage import lineage
 from evals.reporting.table import in_words
-from evals.results import Result
+from evals.runs.results import Result
 
 COLUMNS = (
     "model", "revision", "method", "sparsity", "baseline", "group", "task", "metric", "value", "unit", "stderr", "low",

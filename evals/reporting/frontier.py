@@ -11,7 +11,7 @@ from evals.reporting.canvas import canvas, legend, logarithmic, look, place_labe
 from evals.reporting.headings import title
 from evals.reporting.lineage import lineage, point_label
 from evals.reporting.plotting import Undrawable
-from evals.results import Result
+from evals.runs.results import Result
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

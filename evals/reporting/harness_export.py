@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from evals.reporting.harness_samples import FILTER, renamed, sample_row, task_hash
-from evals.results import HARNESS_RESULTS, HARNESS_SAMPLE, Result, check
-from evals.samples import Sample
-from models.files import write_json, write_text
+from evals.rows.samples import Sample
+from evals.runs.results import HARNESS_RESULTS, HARNESS_SAMPLE, Result, check
+from models.storage.files import write_json, write_text
 
 TASK_VERSION = 1.0
 LONGEST = 160  # bytes of a name, to which come a date and what a file is called while it is written; disks take 255

@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from evals.samples import Sample
+from evals.rows.samples import Sample
 
 FILTER = "none"
 # The harness's name for a figure of ours; all others are called alike.

@@ -4,7 +4,7 @@ import re
 from collections import defaultdict
 from collections.abc import Sequence
 
-from evals.results import Result
+from evals.runs.results import Result
 
 WORDS = {
     "nonzero": "non-zero", "ttft": "TTFT", "tpot": "TPOT", "itl": "ITL", "nll": "NLL", "cuda": "CUDA", "kl": "KL",

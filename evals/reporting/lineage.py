@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from models.units import format_percent
+from models.console.units import format_percent
 
 # Settings of a recipe that name a method, with the value that goes without saying.
 USUAL = {

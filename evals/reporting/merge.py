@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evals.reporting.headings import title
-from evals.results import FILE_NAME, Result, read_results
+from evals.runs.results import FILE_NAME, Result, read_results
 from models.errors import RequestError
 
 # How a measurement went, not what was measured; and what the digests of a task and its rows tell already.

@@ -9,8 +9,8 @@ from evals.reporting.headings import title
 from evals.reporting.merge import find_sources, merge
 from evals.reporting.plotting import Drawn, draw_all, require_matplotlib
 from evals.reporting.table import markdown
-from models.destination import try_files
-from models.files import write_text
+from models.storage.destination import try_files
+from models.storage.files import write_text
 
 PLOTS = "plots"
 

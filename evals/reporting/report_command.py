@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from models.command import add_debug
+from models.console.command import add_debug
 from models.errors import RequestError
 
 

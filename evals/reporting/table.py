@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from tabulate import tabulate
 
 from evals.reporting.headings import LEFT_OUT, headings, split, title
-from evals.results import Result
+from evals.runs.results import Result
 from evals.statistics import verdict
 
 SPEED_VERDICTS = {"higher": "faster", "lower": "slower"}

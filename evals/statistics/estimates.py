@@ -1,7 +1,7 @@
 """Estimates of independent samples: means and ratios with Student's t, shares with Wilson's interval.
 
 Samples that are all alike show no spread, which is no certainty: t has no interval for them. Where something bounds
-what was not seen, `unseen_share` says how much of it there may be (`evals.unseen`).
+what was not seen, `unseen_share` says how much of it there may be (`evals.statistics.unseen`).
 """
 
 from math import sqrt

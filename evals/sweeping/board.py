@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
 
 from evals.sweeping.grid import Cell
-from models.progress import format_seconds
+from models.console.progress import format_seconds
 
 if TYPE_CHECKING:
     from rich.table import Table

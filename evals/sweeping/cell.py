@@ -15,10 +15,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from models.disk import full
+from models.console.progress import Progress, part
 from models.errors import EspalierError, first_line
-from models.progress import Progress, part
-from models.reading import unopened
+from models.storage.disk import full
+from models.storage.reading import unopened
 
 OFTEN = 0.2  # seconds between two lines of progress
 PRUNING = 0.5  # of the progress
@@ -37,7 +37,7 @@ def measure(request: dict, progress: Progress) -> None:
     fingerprint, or this machine has other libraries.
     """
     from evals.asking.fingerprint import fingerprint
-    from evals.run import evaluate_models
+    from evals.runs.run import evaluate_models
     from models.source import locate
 
     model, evaluation = request["model"], request["evaluation"]
@@ -67,7 +67,7 @@ def _prune(request: dict, progress: Progress) -> None:
 
 def explained(work: Callable[[], None]) -> str | None:
     """Does work, and says in one line why it failed, if it did."""
-    from models.out_of_memory import ran_out
+    from models.console.out_of_memory import ran_out
 
     try:
         work()

@@ -4,13 +4,13 @@ import os
 import shutil
 from pathlib import Path
 
-from evals import finished
-from evals.results import FILE_NAME, read_results
-from models.differences import differences
+from evals.runs import finished
+from evals.runs.results import FILE_NAME, read_results
+from models.console.differences import differences
 from models.errors import EspalierError, RequestError
-from models.files import TEMPORARY, read_json, write_json
-from pruning.identity import check_finished
-from pruning.record import finished_record
+from models.storage.files import TEMPORARY, read_json, write_json
+from pruning.saved.identity import check_finished
+from pruning.saved.record import finished_record
 
 SETTINGS = "cell.json"
 WORKSPACE = "work"

@@ -3,7 +3,7 @@
 import time
 
 from evals.reporting.headings import headings
-from evals.results import Result
+from evals.runs.results import Result
 from evals.sweeping.board import Board, Standing
 from evals.sweeping.engines import Ended, Engine
 from evals.sweeping.sweep_plan import Plan, Planned

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from itertools import chain, count
 from pathlib import Path
 
-from models.files import sha256
+from models.storage.files import sha256
 
 TAKEN = ("embedded", "self")  # mean something else to the command lines
 

@@ -16,14 +16,14 @@ from typing import TextIO
 
 from evals.reporting.plotting import require_matplotlib
 from evals.reporting.report import Report, write_report
-from evals.results import SWEEP, check
+from evals.runs.results import SWEEP, check
 from evals.sweeping import engines
 from evals.sweeping.board import Board
 from evals.sweeping.cell_run import CellRun
 from evals.sweeping.sweep_plan import CELLS, FILE_NAME, MODELS, Plan, Request, make_plan, refuse_disturbed
-from models.disk import WriteFailed, explained
 from models.errors import EspalierError, RequestError
-from models.files import real_path, write_json
+from models.storage.disk import WriteFailed, explained
+from models.storage.files import real_path, write_json
 
 SCHEMA_VERSION = 1
 

@@ -5,9 +5,9 @@ import json
 import shlex
 import sys
 
-from evals.measuring_options import add_measuring, read_measuring, words
+from evals.commands.measuring_options import add_measuring, read_measuring, words
 from evals.sweeping import engines
-from models.command import add_debug
+from models.console.command import add_debug
 from models.errors import EspalierError, RequestError
 
 ABOUT = """\

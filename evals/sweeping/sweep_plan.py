@@ -9,23 +9,24 @@ from typing import Any
 
 import torch
 
-from evals import measures, task
+from evals import task
 from evals.asking.fingerprint import fingerprint
-from evals.data import load_text
 from evals.environment import processor
+from evals.runs import measures
 from evals.sweeping.cell_folder import WORKSPACE, CellFolder, made_of
 from evals.sweeping.engines import Job
 from evals.sweeping.grid import Cell, Grid
 from evals.sweeping.inputs import Inputs
-from models.checking import check_folder, check_tokenizer, check_weights
-from models.columns import parse_columns
-from models.contents import SMALL
-from models.destination import try_files
+from evals.text_losses.data import load_text
 from models.errors import RequestError
-from models.hub import WANTED
+from models.formats.checking import check_folder, check_tokenizer, check_weights
+from models.formats.hub import WANTED
 from models.policy import choose_device, choose_dtype
-from models.reading import user_path
 from models.source import ModelSource, locate
+from models.storage.contents import SMALL
+from models.storage.destination import try_files
+from models.storage.reading import user_path
+from models.text.columns import parse_columns
 from pruning.calibration import find_source
 from pruning.calibration.file import File
 
@@ -36,7 +37,7 @@ TIMED = ("speed", "growth")  # metrics that other programs on the machine distur
 
 @dataclass(frozen=True)
 class Request:
-    """What a sweep is asked for; paths are as they were typed. See `evals.run.evaluate_models` for the measuring."""
+    """What a sweep is asked for; paths are as they were typed. See `evals.runs.run.evaluate_models` for the measuring."""
 
     models: Sequence[str]
     grid: Grid

@@ -6,7 +6,7 @@ Nothing is trained or calibrated on them, so that a number taken on them is not 
 from functools import cache
 from pathlib import Path
 
-from evals.rows import read_rows
+from evals.rows.rows import read_rows
 from models.errors import RequestError
 
 FOLDER = Path(__file__).parent

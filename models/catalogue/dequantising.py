@@ -7,13 +7,13 @@ import sys
 import time
 from pathlib import Path
 
-from models.cache_folder import alone, cache_folder
 from models.catalogue.child import watch
+from models.console.progress import Progress, silent
+from models.console.units import format_bytes
 from models.errors import EspalierError, RequestError
-from models.files import clear_leftovers, new_folder, sha256
-from models.gguf import is_copy, read_contents
-from models.progress import Progress, silent
-from models.units import format_bytes
+from models.formats.gguf import is_copy, read_contents
+from models.storage.cache_folder import alone, cache_folder
+from models.storage.files import clear_leftovers, new_folder, sha256
 
 ROOT = Path(__file__).parents[2]
 SPEED = 8e6  # parameters a second on two slow cores, for the progress bar alone
@@ -72,7 +72,7 @@ def _convert(file: Path, folder: Path, source: str, parameters: int, progress: P
 
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     environment = os.environ | {"PYTHONPATH": path, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error"}
-    command = [sys.executable, "-m", "models.gguf", str(file), str(folder), source]
+    command = [sys.executable, "-m", "models.formats.gguf", str(file), str(folder), source]
     words = watch(command, looking, environment)
     if words is not None:
         raise EspalierError((words.splitlines() or [f"{file.name} could not be dequantised."])[-1])

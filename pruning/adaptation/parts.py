@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from pruning.roles import Projection
+from pruning.anatomy.roles import Projection
 
 ATTENTION = frozenset({"q", "k", "v", "o", "qkv", "q_a", "q_b", "kv_a", "kv_b"})
 LAST = frozenset({"o", "down"})  # what a part without a module of its own ends with

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import torch
 
 from pruning.adaptation.descent import Extent
-from pruning.blockwise import Batch
+from pruning.collect.blockwise import Batch
 
 if TYPE_CHECKING:
-    from pruning.windows import Windows
+    from pruning.calibrating.windows import Windows
 
 EPOCHS = 8  # at most: a short text is not learnt by heart
 

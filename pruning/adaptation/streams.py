@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from pruning.blockwise import Batch, BlockWalk
+from pruning.collect.blockwise import Batch, BlockWalk
 
 
 class StreamWalk(BlockWalk):

@@ -11,7 +11,7 @@ from pruning.registry import register
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from pruning.roles import Projection
+    from pruning.anatomy.roles import Projection
 
 POINTS = 20  # sparsities at which the error is measured
 

@@ -10,15 +10,15 @@ from pruning.registry import register
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from pruning.roles import Projection
+    from pruning.anatomy.roles import Projection
 
 OUTLIER = 5.0  # M of the paper: a score this many times the block's mean is an outlier
 REACH = 0.08  # lambda of the paper: the sparsities lie within a range twice as wide
 
 
 def wanda_histogram(weight: Tensor, statistics: Mapping[str, Tensor]) -> Tensor:
-    """How many Wanda scores of `weight` [R, C] there are of each size, int64 [2, B] (`pruning.histogram`)."""
-    from pruning.histogram import histogram
+    """How many Wanda scores of `weight` [R, C] there are of each size, int64 [2, B] (`pruning.numerics.histogram`)."""
+    from pruning.numerics.histogram import histogram
     from pruning.scores.wanda import wanda
 
     return histogram(wanda(weight, statistics))
@@ -46,7 +46,7 @@ def _outliers(histograms: Sequence[Tensor]) -> float:
     """The share of the scores of one block that are outliers."""
     from torch import cat
 
-    from pruning.histogram import values
+    from pruning.numerics.histogram import values
 
     bins, counts = cat(list(histograms), dim=1)
     scores = values(bins)

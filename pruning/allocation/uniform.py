@@ -10,7 +10,7 @@ from pruning.registry import register
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from pruning.roles import Projection
+    from pruning.anatomy.roles import Projection
 
 
 @register("allocation", "uniform")

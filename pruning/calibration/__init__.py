@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from models.dialogues import Dialogue
-from models.progress import Progress
+from models.console.progress import Progress
+from models.text.dialogues import Dialogue
 from pruning import registry
 
 if TYPE_CHECKING:

@@ -3,10 +3,10 @@
 import hashlib
 from collections.abc import Iterator, Sequence
 
-from models.dialogues import Dialogue
 from models.errors import RequestError
+from models.text.dialogues import Dialogue
+from pruning.calibrating.mixture import Stream, mixed, part_names, streams
 from pruning.calibration import Request
-from pruning.mixture import Stream, mixed, part_names, streams
 from pruning.registry import register
 
 NAME = "embedded"

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 
-from models.dialogues import Dialogue
-from models.documents import SUFFIXES, file_documents
-from models.files import sha256
-from models.reading import is_there, user_path
+from models.storage.files import sha256
+from models.storage.reading import is_there, user_path
+from models.text.dialogues import Dialogue
+from models.text.documents import SUFFIXES, file_documents
 from pruning.calibration import Request, with_columns
 from pruning.registry import register
 
@@ -30,5 +30,5 @@ class File:
         return with_columns(sha256(path), columns)
 
     def documents(self, request: Request) -> Iterator[str | Dialogue]:
-        """The documents. RequestError if the file is missing, damaged, or not what `models.documents` reads."""
+        """The documents. RequestError if the file is missing, damaged, or not what `models.text.documents` reads."""
         return file_documents(user_path(request.name), request.columns)

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
-from models.dialogues import Dialogue
-from models.documents import hub_documents, is_hub_name
+from models.text.dialogues import Dialogue
+from models.text.documents import hub_documents, is_hub_name
 from pruning.calibration import Request
 from pruning.registry import register
 
@@ -27,5 +27,5 @@ class HubDataset:
         """None: the name has the revision where one is meant, and what the Hub has today is not known from here."""
 
     def documents(self, request: Request) -> Iterator[str | Dialogue]:
-        """The texts, shuffled by the seed within a buffer. Errors as in `models.documents.hub_documents`."""
+        """The texts, shuffled by the seed within a buffer. Errors as in `models.text.documents.hub_documents`."""
         return hub_documents(request.name, SPLITS, seed=request.seed, columns=request.columns)[1]

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from models.console.progress import silent
 from models.errors import EspalierError
-from models.progress import silent
-from models.prompts import leading_tokens
+from models.text.prompts import leading_tokens
 from pruning.calibration import Request
 from pruning.registry import register
 
@@ -40,7 +40,7 @@ class Own:
         Data-Free Quantization Aware Training" (2023), section 2.1, sample like this. Raises EspalierError if the
         model's output is not finite.
         """
-        from models.decoding import end_tokens
+        from models.forward.decoding import end_tokens
 
         progress = request.progress or silent
         ends = end_tokens(request.model, request.tokenizer)
@@ -81,7 +81,7 @@ def _start(tokenizer: "PreTrainedTokenizerBase", ends: set[int]) -> list[int]:
 
 def _sampled(model: "PreTrainedModel", begin: torch.Tensor, length: int, ends: set[int]) -> torch.Tensor:
     """Texts [n, up to length] after their beginnings [n, b], sampled until all have ended."""
-    from models.state import open_state
+    from models.forward.state import open_state
 
     state, read, texts = open_state(model, len(begin)), begin, begin
     over = torch.zeros(len(begin), dtype=torch.bool, device=begin.device)

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from models.progress import Progress, part
-from models.stopping import give_way
+from models.console.progress import Progress, part
+from models.console.stopping import give_way
+from pruning.calibrating.windows import Windows, calibration_windows
 from pruning.pipeline import opened
 from pruning.sharing import visit_dense
-from pruning.windows import Windows, calibration_windows
 
 if TYPE_CHECKING:
     import torch

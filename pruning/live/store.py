@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from models.cache_folder import cache_folder
-from models.files import TEMPORARY, new_file
+from models.storage.cache_folder import cache_folder
+from models.storage.files import TEMPORARY, new_file
 from pruning.live.input_norms import InputNorms
 
 if TYPE_CHECKING:

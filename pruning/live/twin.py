@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from models.console.stopping import give_way
 from models.counting import BITS, count_nonzero
 from models.errors import RequestError
-from models.stopping import give_way
+from pruning.anatomy.roles import Projection, find_anatomy
 from pruning.config import PruningConfig
 from pruning.live.input_norms import STATISTIC, InputNorms
-from pruning.mask_rule import MaskRule
+from pruning.numerics.mask_rule import MaskRule
 from pruning.registry import find
-from pruning.roles import Projection, find_anatomy
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -27,8 +27,8 @@ def apply_bits_and_bytes(model: PreTrainedModel, layout: str) -> PreTrainedModel
     Experts that share one parameter stay as they are. Zeros are quantised like any weight: no byte is saved by them.
     Raises RequestError if bitsandbytes is not installed, or has no kernels for the device.
     """
+    from pruning.anatomy.roles import find_anatomy
     from pruning.packing.install import is_packed, replace, unpack
-    from pruning.roles import find_anatomy
 
     layers = _layers()
     if is_packed(model):

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from models.console.progress import Progress
 from models.errors import EspalierError
-from models.progress import Progress
 from pruning.packing.format import Format
 from pruning.packing.install import Packing, pack
-from pruning.saving import PROMPT, TOLERANCE, compare_logits, last_logits
+from pruning.saved.saving import PROMPT, TOLERANCE, compare_logits, last_logits
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

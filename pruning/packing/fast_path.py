@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from models.errors import EspalierError
+from pruning.anatomy.roles import find_blocks
 from pruning.packing.fused import FusedBlock, Parts
 from pruning.packing.linear import PackedLinear
-from pruning.roles import find_blocks
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from models.console.quiet import quiet_transformers
 from models.errors import EspalierError, RequestError, first_line
-from models.files import new_folder, write_json
 from models.memory import require
-from models.quiet import quiet_transformers
-from models.reading import parse_object
-from models.weights import TensorHeader, tensor_headers
+from models.storage.files import new_folder, write_json
+from models.storage.reading import parse_object
+from models.storage.weights import TensorHeader, tensor_headers
 from pruning.packing.embedding import PackedEmbedding
 from pruning.packing.format import Format
 from pruning.packing.fused import fuse
@@ -26,7 +26,7 @@ from pruning.packing.kernels import kernels
 from pruning.packing.linear import PackedLinear
 from pruning.packing.pages import use_huge_pages, want_huge_pages
 from pruning.packing.storage import Storage, check
-from pruning.record import RECORD
+from pruning.saved.record import RECORD
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

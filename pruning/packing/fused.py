@@ -17,12 +17,12 @@ import torch
 from torch import nn
 from torch.nn.modules import module as hooks
 
-from models.cache_argument import name_in
 from models.errors import first_line
+from models.forward.cache_argument import name_in
+from pruning.anatomy.roles import NORMS, find_blocks, role_of
 from pruning.packing.kernels import kernels, state
 from pruning.packing.kernels.library import THREADS
 from pruning.packing.linear import PackedLinear
-from pruning.roles import NORMS, find_blocks, role_of
 
 MATRICES = ("q", "k", "v", "o", "gate", "up", "down")
 # Of the largest difference that a block makes to its input: rounding, and the 16 bits of inputs to int8 products.

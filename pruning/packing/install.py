@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from models.console.progress import Progress, silent
 from models.errors import RequestError
-from models.progress import Progress, silent
+from pruning.anatomy.roles import Projection, find_anatomy
 from pruning.packing import masks
 from pruning.packing.embedding import PackedEmbedding
 from pruning.packing.format import Format
@@ -19,7 +20,6 @@ from pruning.packing.kernels import kernels
 from pruning.packing.linear import PackedLinear
 from pruning.packing.pages import use_huge_pages
 from pruning.packing.storage import CannotPack, encode
-from pruning.roles import Projection, find_anatomy
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

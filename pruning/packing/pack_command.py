@@ -8,20 +8,20 @@ import shutil
 from functools import partial
 
 from models import Loaded, load
-from models.destination import try_folder
+from models.console.progress import part, terminal_bar
+from models.console.quiet import quiet_transformers
+from models.console.units import format_bytes, format_percent
 from models.errors import RequestError
-from models.files import new_folder
-from models.progress import part, terminal_bar
-from models.quiet import quiet_transformers
-from models.reading import is_there
 from models.source import locate
-from models.units import format_bytes, format_percent
-from pruning.inspection import stored_dtype
+from models.storage.destination import try_folder
+from models.storage.files import new_folder
+from models.storage.reading import is_there
+from pruning.anatomy.inspection import stored_dtype
 from pruning.packing.checking import check_files, pack_checked
 from pruning.packing.folder import PACKING, save_packed
 from pruning.packing.format import Format
 from pruning.packing.install import Packing, packed_layers, unpack
-from pruning.record import RECORD, finished_record
+from pruning.saved.record import RECORD, finished_record
 
 
 def run_pack(options: argparse.Namespace) -> None:

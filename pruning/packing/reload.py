@@ -7,7 +7,7 @@ import sys
 def main() -> None:
     """`python -m pruning.packing.reload DIR`, with a JSON list of token ids on stdin."""
     from models import load
-    from pruning.saving import last_logits
+    from pruning.saved.saving import last_logits
 
     ids = json.loads(sys.stdin.read())
     print(json.dumps(last_logits(load(sys.argv[1], device="cpu").model, ids).tolist()))

@@ -54,7 +54,7 @@ class Block:
 
     def keep(self, scores: Tensor, sparsity: float, group: str) -> Tensor:
         """The mask [R, C], True where the weight stays, for `scores` [R, C]."""
-        from pruning.selection import keep_highest
+        from pruning.numerics.selection import keep_highest
 
         rows, columns = scores.shape
         sums = scores.reshape(rows // self.high, self.high, columns // self.wide, self.wide).sum(dim=(1, 3))

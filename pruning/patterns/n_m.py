@@ -19,7 +19,7 @@ class NM:
     """N kept of every M consecutive inputs, such as 2:4; fixes the sparsity at 1 - N/M. Inputs may be permuted first.
 
     `permuted`: input channels are first put into an order that suits it, where the model can compute the same with
-    another order (`pruning.permutation`). Mishra et al., "Accelerating Sparse Deep Neural Networks" (2021), section 2.
+    another order (`pruning.numerics.permutation`). Mishra et al., "Accelerating Sparse Deep Neural Networks" (2021), section 2.
     """
 
     kept: int
@@ -53,7 +53,7 @@ class NM:
 
     def keep(self, scores: Tensor, sparsity: float, group: str) -> Tensor:
         """The mask [R, C], True where the weight stays, for `scores` [R, C]."""
-        from pruning.selection import keep_highest
+        from pruning.numerics.selection import keep_highest
 
         return keep_highest(scores.reshape(-1, self.of), self.of - self.kept).reshape(scores.shape)
 

@@ -56,7 +56,7 @@ class Unstructured:
 
     def keep(self, scores: Tensor, sparsity: float, group: str) -> Tensor:
         """The mask [R, C], True where the weight stays, for `scores` [R, C]."""
-        from pruning.selection import keep_highest
+        from pruning.numerics.selection import keep_highest
 
         rows, columns = scores.shape
         drop = self.dropped(rows, columns, sparsity, group)

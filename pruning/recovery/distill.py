@@ -19,13 +19,13 @@ from models.errors import RequestError
 from pruning.adaptation.descent import descend
 from pruning.adaptation.settings import Cost, Settings
 from pruning.adaptation.weights import Trained, evaluating
-from pruning.blockwise import Batch
+from pruning.collect.blockwise import Batch
 from pruning.registry import register
 from training.attention import attention_for
 from training.loop import mixed_precision
 
 if TYPE_CHECKING:
-    from models.progress import Progress
+    from models.console.progress import Progress
     from pruning.job import Job
 
 SETTINGS = Settings(tokens=131_072, text=131_072, batch=512, rate=2e-4)

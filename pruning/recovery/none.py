@@ -8,7 +8,7 @@ from pruning.adaptation.settings import Cost
 from pruning.registry import register
 
 if TYPE_CHECKING:
-    from models.progress import Progress
+    from models.console.progress import Progress
     from pruning.job import Job
 
 

@@ -16,19 +16,19 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from pruning.activations import Activations, InMemory, OnDisk
 from pruning.adaptation.descent import descend
 from pruning.adaptation.parts import find_parts
 from pruning.adaptation.settings import Cost, Settings
 from pruning.adaptation.streams import StreamWalk
 from pruning.adaptation.weights import Trained, check_separate, holding
-from pruning.gradients import in_float32
+from pruning.collect.activations import Activations, InMemory, OnDisk
+from pruning.collect.gradients import in_float32
 from pruning.registry import register
 from training.attention import attention_for
 from training.loop import mixed_precision
 
 if TYPE_CHECKING:
-    from models.progress import Progress
+    from models.console.progress import Progress
     from pruning.job import Job
 
 SETTINGS = Settings(tokens=65_536, text=16_384, batch=512, rate=2e-3)

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from models.errors import RequestError
-from models.reading import reading
+from models.storage.reading import reading
 from pruning.config import PruningConfig
 from pruning.packing.format import Format
 

@@ -9,23 +9,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from models import Loaded
+from models.console.progress import Progress, part, silent
 from models.errors import EspalierError, reason
 from models.precision import computing_in
-from models.progress import Progress, part, silent
 from pruning import pipeline
-from pruning.checkpoint import Checkpoint
-from pruning.depth import Depth
+from pruning.anatomy.depth import Depth
+from pruning.anatomy.roles import find_anatomy
 from pruning.forecast import Forecast, forecast
-from pruning.identity import reads_text
 from pruning.packing.checking import check_files, pack_checked
 from pruning.packing.folder import save_packed
-from pruning.replaying import check_fit
 from pruning.report import Report
-from pruning.roles import find_anatomy
 from pruning.running.artifact import Artifact
 from pruning.running.recipe import Recipe
 from pruning.running.session import Machine, Session, open_session
-from pruning.saving import record_of, save_pruned
+from pruning.saved.checkpoint import Checkpoint
+from pruning.saved.identity import reads_text
+from pruning.saved.replaying import check_fit
+from pruning.saved.saving import record_of, save_pruned
 
 if TYPE_CHECKING:
     from pruning.plan import Plan

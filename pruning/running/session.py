@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from models import Loaded
 from models.errors import RequestError
 from models.policy import choose_device
-from pruning.checkpoint import Checkpoint, refuse_begun, try_out
 from pruning.dense import load_dense
-from pruning.identity import calibration_identity, check_finished, identity
-from pruning.record import finished_record
 from pruning.running.recipe import Recipe
+from pruning.saved.checkpoint import Checkpoint, refuse_begun, try_out
+from pruning.saved.identity import calibration_identity, check_finished, identity
+from pruning.saved.record import finished_record
 
 if TYPE_CHECKING:
     import torch

@@ -16,10 +16,10 @@ def fisher(weight: Tensor, statistics: Mapping[str, Tensor]) -> Tensor:
     """OBS with the outputs of a layer weighed by the loss: F_i W_ij^2 / [H^-1]_jj. Best with the solver exchange.
 
     `weight` [R, C], `gram` [C, C], `gradient_l2` [R, C] -> scores [R, C]. F_i is the diagonal Fisher information of
-    output i (`pruning.sensitivity`), which solvers that compare rows then weigh their errors by, too: a row whose
+    output i (`pruning.collect.sensitivity`), which solvers that compare rows then weigh their errors by, too: a row whose
     output hardly moves the loss gives its places to those that do.
     """
+    from pruning.collect.sensitivity import output_sensitivity
     from pruning.scores.obs import obs
-    from pruning.sensitivity import output_sensitivity
 
     return (obs(weight, statistics).double() * output_sensitivity(statistics)[:, None]).float()

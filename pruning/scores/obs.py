@@ -19,7 +19,7 @@ def obs(weight: Tensor, statistics: Mapping[str, Tensor]) -> Tensor:
     outlier channels do not decide), inverted once with all weights present; the solver sparsegpt computes its own as
     it goes. Hassibi and Stork, "Second order derivatives for network pruning: Optimal Brain Surgeon" (1992).
     """
-    from pruning.gram import LEAST_DAMPING, normalised
+    from pruning.numerics.gram import LEAST_DAMPING, normalised
 
     damped, norms = normalised(statistics["gram"], LEAST_DAMPING)
     return ((weight.double() * norms).square() / damped.inverse_diagonal).float()

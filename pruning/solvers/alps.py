@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from pruning.layer_problem import LayerProblem, Solution
-from pruning.least_squares import LeastSquares
+from pruning.numerics.layer_problem import LayerProblem, Solution
+from pruning.numerics.least_squares import LeastSquares
 from pruning.registry import register
 
 DAMPING = 0.01

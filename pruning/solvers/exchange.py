@@ -5,15 +5,15 @@ from __future__ import annotations
 import torch
 
 from models.errors import RequestError
-from pruning.alternation import alternate
-from pruning.gram import LEAST_DAMPING
-from pruning.layer_problem import LayerProblem, Solution
-from pruning.least_squares import LeastSquares, errors
-from pruning.matmul import coarse_matmul
+from pruning.numerics.alternation import alternate
+from pruning.numerics.gram import LEAST_DAMPING
+from pruning.numerics.layer_problem import LayerProblem, Solution
+from pruning.numerics.least_squares import LeastSquares, errors
+from pruning.numerics.matmul import coarse_matmul
+from pruning.numerics.selection import keep_about
 from pruning.patterns.n_m import NM
 from pruning.patterns.unstructured import Unstructured
 from pruning.registry import register
-from pruning.selection import keep_about
 
 BEGINNING, BETWEEN, FINAL = 10, 4, 10  # steps of conjugate gradients at first, after every exchange, and at last
 SHARE = 0.02  # of the places, exchanged in the first round
@@ -25,7 +25,7 @@ LEAST_GAIN = 1e-3  # of the error: a round that gains less is the last
 def exchange(problem: LayerProblem) -> Solution:
     """Finds a mask by alternating directions, then exchanges kept and dropped weights while the error falls. The best.
 
-    From the method's mask or the one that alternating directions make of it (`pruning.alternation`), whichever refits
+    From the method's mask or the one that alternating directions make of it (`pruning.numerics.alternation`), whichever refits
     better, and a refit by conjugate gradients: with the pull Z = (W - V) H, taking weight p back is worth about
     Z_p^2 / sqrt(H_pp / [H^-1]_pp) and losing k costs at least V_k^2 / [H^-1]_kk. The pairs of most gain change places,
     all at once, everything is refitted, and a row takes the outcome only if its own error fell, else it tries half as

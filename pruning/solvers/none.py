@@ -1,7 +1,7 @@
 """No solver: the surviving weights stay as they are."""
 
-from pruning.gram import LEAST_DAMPING, normalised
-from pruning.layer_problem import LayerProblem, Solution
+from pruning.numerics.gram import LEAST_DAMPING, normalised
+from pruning.numerics.layer_problem import LayerProblem, Solution
 from pruning.registry import find, register
 
 

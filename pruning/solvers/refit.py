@@ -1,8 +1,8 @@
 """Refit: the weights that stay make up for those that went, by conjugate gradients."""
 
-from pruning.gram import LEAST_DAMPING
-from pruning.layer_problem import LayerProblem, Solution
-from pruning.least_squares import LeastSquares
+from pruning.numerics.gram import LEAST_DAMPING
+from pruning.numerics.layer_problem import LayerProblem, Solution
+from pruning.numerics.least_squares import LeastSquares
 from pruning.registry import register
 
 STEPS = 20

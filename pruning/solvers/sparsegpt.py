@@ -8,12 +8,12 @@ from functools import partial
 import torch
 
 from models.errors import RequestError
-from pruning.gram import damp
-from pruning.layer_problem import LayerProblem, Solution
+from pruning.numerics.gram import damp
+from pruning.numerics.layer_problem import LayerProblem, Solution
+from pruning.numerics.selection import keep_highest
 from pruning.patterns.n_m import NM
 from pruning.patterns.unstructured import Unstructured
 from pruning.registry import register
-from pruning.selection import keep_highest
 
 DAMPING = 0.01  # of the mean diagonal, as published
 BLOCK = 128  # columns between two updates of all that follow, and that share one choice of zeros

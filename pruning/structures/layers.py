@@ -3,12 +3,12 @@
 import math
 
 from models.errors import RequestError
-from pruning.depth import Depth
+from pruning.anatomy.depth import Depth
+from pruning.anatomy.realise import remove_blocks
+from pruning.collect.statistics import BlockCosines
 from pruning.job import Job
 from pruning.plan import BlockPlan, Plan
-from pruning.realise import remove_blocks
 from pruning.registry import register
-from pruning.statistics import BlockCosines
 
 
 @register("structure", "layers")

@@ -8,16 +8,16 @@ from functools import partial
 import torch
 
 from models.errors import EspalierError, RequestError
-from pruning.blockwise import BlockWalk
+from pruning.anatomy.roles import Projection
+from pruning.collect.blockwise import BlockWalk
+from pruning.collect.statistics import InputStatistics
 from pruning.job import Job
-from pruning.layer_problem import LayerProblem, Solution
-from pruning.mask_rule import MaskRule
-from pruning.permutation import find_orders, reorder
+from pruning.numerics.layer_problem import LayerProblem, Solution
+from pruning.numerics.mask_rule import MaskRule
+from pruning.numerics.permutation import find_orders, reorder
 from pruning.plan import Plan, ProjectionPlan
 from pruning.registry import find, register
-from pruning.roles import Projection
 from pruning.sharing import shares
-from pruning.statistics import InputStatistics
 
 
 @register("structure", "none")

@@ -6,7 +6,7 @@ import pytest
 
 from evals import __main__ as command_line
 from evals.measurement import Measurement
-from evals.results import PairedTest, Result
+from evals.runs.results import PairedTest, Result
 
 SPARSITIES = (0.3, 0.5)
 SPEED = {"name": "interleaved", "batch": 1, "prompt_tokens": 16, "new_tokens": 8, "device": "cpu", "threads": 2}

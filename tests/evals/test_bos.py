@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from evals import evaluate_models, protocols
-from evals.data import Text
-from evals.perplexity import ProtocolMismatch, compare, perplexity, score
 from evals.protocols import Request
+from evals.text_losses.data import Text
+from evals.text_losses.perplexity import ProtocolMismatch, compare, perplexity, score
 from models.errors import RequestError
 from models.loading import Loaded
 

@@ -8,7 +8,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from evals import evaluate_models
-from evals.results import read_results
+from evals.runs.results import read_results
 from models.errors import Cancelled
 
 pytestmark = pytest.mark.slow

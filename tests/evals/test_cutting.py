@@ -10,7 +10,7 @@ from evals.asking.likelihood import ChoiceScore
 from evals.asking.writing import Written
 from evals.judging.cutting import tell_cuts
 from evals.trial import Trial
-from models.progress import silent
+from models.console.progress import silent
 
 # Of each metric's task, the rows as prompts: those of `b` are cut by what stands here.
 LOST = {"a": 0, "b b": 7, "c c": 1900}

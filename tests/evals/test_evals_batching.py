@@ -10,8 +10,8 @@ from evals.asking.batching import takes_batches
 from evals.asking.writing import Written, write
 from evals.cost.kv_cache import measure_cache
 from evals.cost.timing import time_generation
-from models.prompts import prompt_ids
-from models.state import State
+from models.forward.state import State
+from models.text.prompts import prompt_ids
 
 SMALL = dict(vocab_size=320, hidden_size=32, num_hidden_layers=2, bos_token_id=0, eos_token_id=0, pad_token_id=0)
 FAMILIES = {

@@ -12,12 +12,12 @@ import torch
 from rich.console import Console
 
 from evals import __main__ as command_line
-from evals.results import read_results
+from evals.runs.results import read_results
 from evals.sweeping.board import Board, Standing
 from evals.sweeping.engines import local
 from evals.sweeping.grid import Grid
 from models.errors import EspalierError, RequestError
-from models.files import read_json
+from models.storage.files import read_json
 from tests.evals.stand_in import STAND_IN, StandIn, gone
 
 

@@ -9,7 +9,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from evals import evaluate_models, registry
-from evals.results import read_results
+from evals.runs.results import read_results
 from models.errors import Cancelled, RequestError
 from training.tokenizer import train_tokenizer
 

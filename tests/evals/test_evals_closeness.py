@@ -5,11 +5,12 @@ import pytest
 import torch
 from scipy.stats import entropy
 
-from evals import evaluate_models, scoring
-from evals.closeness import continuations, partings, prompts, token_closeness
+from evals import evaluate_models
+from evals.text_losses import scoring
+from evals.text_losses.closeness import continuations, partings, prompts, token_closeness
+from models.console.progress import silent
 from models.errors import EspalierError, RequestError
 from models.loading import Loaded
-from models.progress import silent
 from training.tokenizer import train_tokenizer
 
 

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from evals.data import as_text, embedded, load_text
+from evals.text_losses.data import as_text, embedded, load_text
 from evals.texts import prose
 from models.errors import EspalierError, RequestError
 

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 
-from evals.perplexity import compare, score, summarise
+from evals.text_losses.perplexity import compare, score, summarise
 from evals.texts import prose
 from models import load
 from pruning import PruningConfig, prune

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from evals.figures import Figure, compare, estimate
+from evals.statistics.figures import Figure, compare, estimate
 
 RATIO = Figure("ratio", lambda sums: sums[..., 0] / sums[..., 1])
 MEAN = Figure("mean")
@@ -88,7 +88,7 @@ def test_the_intervals_of_differences_cover_the_truth():
 
 
 def test_clusters_widen_the_interval_of_what_they_share():
-    from evals.samples import Sample
+    from evals.rows.samples import Sample
     from evals.task_run import clustered
 
     random = np.random.default_rng(4)
@@ -104,7 +104,7 @@ def test_clusters_widen_the_interval_of_what_they_share():
 
 
 def test_clusters_that_are_all_wrong_are_no_certainty():
-    from evals.figures import ratio_of_sums
+    from evals.statistics.figures import ratio_of_sums
 
     wrong = np.stack([np.zeros(16), np.full(16, 3.0)], axis=1)
     found = estimate(Figure("share", ratio_of_sums), wrong)

@@ -10,19 +10,20 @@ from pathlib import Path
 import pytest
 import torch
 
-from evals import evaluate_models, registry, run
+from evals import evaluate_models, registry
 from evals.asking.cache import Cache, key
-from evals.finished import Finished
 from evals.measurement import Measurement
 from evals.reporting import harness_export
 from evals.reporting.harness_export import LONGEST, sanitized
-from evals.results import Result, read_results
+from evals.runs import run
+from evals.runs.finished import Finished
+from evals.runs.results import Result, read_results
 from evals.sweeping import sweep_plan
 from evals.sweeping.grid import Grid
 from evals.sweeping.sweep_plan import Request, make_plan
-from models.disk import WriteFailed
 from models.errors import EspalierError, RequestError
-from models.files import read_json, write_json
+from models.storage.disk import WriteFailed
+from models.storage.files import read_json, write_json
 from tests.evals.stand_in import StandIn
 
 

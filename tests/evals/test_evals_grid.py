@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from evals.results import write_results
+from evals.runs.results import write_results
 from evals.sweeping.cell_folder import CellFolder, made_of
 from evals.sweeping.grid import Grid
 from evals.sweeping.inputs import Inputs

@@ -13,7 +13,7 @@ from evals.cost.process_race import Setting
 from evals.cost.rounds import Rounds
 from evals.cost.timing import RanOutOfMemory, Run
 from evals.metrics import growth as metric
-from evals.results import Result
+from evals.runs.results import Result
 from evals.trial import Trial
 
 

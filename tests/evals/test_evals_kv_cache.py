@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from evals.cost.kv_cache import cache_bytes, layer_bytes, measure_cache
-from models.state import open_state
+from models.forward.state import open_state
 
 IDS = list(range(2, 120))
 FULL = {  # family: key-value heads, head size

@@ -19,9 +19,9 @@ from evals.asking.likelihood import (
     score_pairs,
     score_prompts,
 )
-from models.causality import is_causal
 from models.errors import EspalierError, RequestError
-from models.prompts import leading_tokens
+from models.forward.causality import is_causal
+from models.text.prompts import leading_tokens
 
 PROMPT = "Review: a film about a wall and a tree\nSentiment:"
 CHOICES = [" good", " a rather long and winding choice, with a comma", " bad", " x", " 在花园里"]

@@ -3,7 +3,7 @@
 import pytest
 
 from evals.reporting.merge import Incomparable, find_sources, merge
-from evals.results import validate, write_results
+from evals.runs.results import validate, write_results
 from models.errors import RequestError
 
 

@@ -8,12 +8,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evals import scoring
-from evals.data import Text
-from evals.perplexity import ProtocolMismatch, compare, perplexity, score, summarise
-from evals.scoring import token_losses
+from evals.text_losses import scoring
+from evals.text_losses.data import Text
+from evals.text_losses.perplexity import ProtocolMismatch, compare, perplexity, score, summarise
+from evals.text_losses.scoring import token_losses
+from evals.text_losses.windows import encode_with_ends
 from evals.texts import prose
-from evals.windows import encode_with_ends
 from models.errors import Cancelled, EspalierError, RequestError
 from models.loading import Loaded
 

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from evals import contenders, evaluate_models
-from evals.data import load_text
-from evals.perplexity import perplexity
+from evals.text_losses.data import load_text
+from evals.text_losses.perplexity import perplexity
 from models import load
 from models.errors import RequestError
 
@@ -61,7 +61,7 @@ def test_what_was_scored_once_is_not_scored_again(pair, text, protocol, tmp_path
     arguments = dict(metrics=["perplexity"], data=text, cache=tmp_path / "answers", options={"protocol": protocol})
     first = evaluate_models(pair[:1], **arguments)
     read = []
-    monkeypatch.setattr("evals.scoring.next_token_logits", lambda *given: read.append(given))
+    monkeypatch.setattr("evals.text_losses.scoring.next_token_logits", lambda *given: read.append(given))
     assert evaluate_models(pair[:1], **arguments)["results"] == first["results"]
     assert read == []
 

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evals import protocols
-from evals.data import Text
-from evals.perplexity import compare, perplexity, score, summarise
 from evals.protocols import Request
 from evals.protocols.lm_eval import rolling_spans
 from evals.protocols.lm_eval_wikitext import detokenised
+from evals.text_losses.data import Text
+from evals.text_losses.perplexity import compare, perplexity, score, summarise
 from models.errors import RequestError
 from models.loading import Loaded
 

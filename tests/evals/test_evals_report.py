@@ -27,7 +27,7 @@ from evals.reporting.plots.tasks import tasks
 from evals.reporting.plotting import Undrawable
 from evals.reporting.report import write_report
 from evals.reporting.table import in_words, markdown
-from evals.results import PairedTest, Result, write_results
+from evals.runs.results import PairedTest, Result, write_results
 from models.errors import RequestError
 
 PLOTS = ("growth", "latency", "perplexity_sparsity", "quality_bytes", "quality_speed", "tasks")

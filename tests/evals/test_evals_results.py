@@ -8,7 +8,7 @@ import pytest
 
 from evals.measurement import Measurement
 from evals.reporting.table import cell, in_words, markdown
-from evals.results import SCHEMA, InvalidResults, PairedTest, Result, read_results, validate, write_results
+from evals.runs.results import SCHEMA, InvalidResults, PairedTest, Result, read_results, validate, write_results
 from models.errors import RequestError
 
 

@@ -10,7 +10,7 @@ from evals.cost.latency import vllm_names
 from evals.cost.speed import DEFINITIONS, FIGURES, make_lane, percentiles, race
 from evals.cost.timing import Run
 from models.errors import Cancelled, RequestError
-from models.state import open_state
+from models.forward.state import open_state
 
 PROMPT = "The gardener ties the young branches to the wall and cuts what grows away from it."
 

@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from evals.results import SWEEP, check, read_results
+from evals.runs.results import SWEEP, check, read_results
 from evals.sweeping import cell, engines
 from evals.sweeping.engines import local
 from evals.sweeping.grid import Grid
 from evals.sweeping.sweep_plan import Request, make_plan
+from models.console.progress import silent
 from models.errors import RequestError
-from models.files import read_json
-from models.progress import silent
+from models.storage.files import read_json
 from tests.evals.stand_in import gone
 
 ROOT = Path(__file__).parents[2]

@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evals import evaluate_models, registry, rows, task
+from evals import evaluate_models, registry, task
 from evals.judging import choices
 from evals.judging.calibration import brier, confidence_bins, expected_calibration_error
-from evals.results import read_results
+from evals.rows.rows import rows
+from evals.runs.results import read_results
 from models.errors import EspalierError, RequestError
 
 SHARED = Path(os.environ.get("ESPALIER_DATA", Path(__file__).parents[3] / "shared" / "data"))

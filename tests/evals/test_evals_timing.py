@@ -6,7 +6,7 @@ import torch
 from evals.cost import timing
 from evals.cost.timing import EventClock, HostClock, RanOutOfMemory, Run, clock_for, prompt_batch, time_generation
 from models.errors import Cancelled, EspalierError
-from models.state import open_state
+from models.forward.state import open_state
 
 
 def test_the_formulas():

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models
 from transformers import PreTrainedTokenizerFast
 
-from evals.scoring import groups, losses_of, token_losses
-from evals.windows import Windows, encode_with_ends
+from evals.text_losses.scoring import groups, losses_of, token_losses
+from evals.text_losses.windows import Windows, encode_with_ends
 
 
 @given(st.text(min_size=1, max_size=200))

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from evals.asking.writing import Written, write
-from models.decoding import Generation
 from models.errors import Cancelled, EspalierError, RequestError
-from models.sampling import Sampling
+from models.forward.decoding import Generation
+from models.forward.sampling import Sampling
 
 PROMPTS = [
     "The gardener",

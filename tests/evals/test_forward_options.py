@@ -10,7 +10,7 @@ import transformers
 
 from evals.asking.likelihood import log_likelihoods, packs, score_choices, score_pairs
 from evals.asking.respondent import Respondent
-from evals.scoring import token_losses
+from evals.text_losses.scoring import token_losses
 from models.errors import EspalierError
 from models.loading import Loaded
 

@@ -8,7 +8,7 @@ from evals.asking.respondent import Respondent
 from evals.metrics.grammar import answer, figures, judge
 from evals.task import Task
 from models import Loaded
-from models.progress import silent
+from models.console.progress import silent
 
 WORDS = ["The tree", "A gardener", "Café crème", "no one", "cuts", "is", "grows", "the branches", "away", "花园"]
 TASK = Task(

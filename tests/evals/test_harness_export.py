@@ -8,8 +8,16 @@ import pytest
 from evals.measurement import Measurement
 from evals.reporting.harness_export import export, higher_is_better, sanitized
 from evals.reporting.harness_samples import sample_row
-from evals.results import HARNESS_RESULTS, HARNESS_SAMPLE, InvalidResults, Result, check, read_results, write_results
-from evals.samples import Sample
+from evals.rows.samples import Sample
+from evals.runs.results import (
+    HARNESS_RESULTS,
+    HARNESS_SAMPLE,
+    InvalidResults,
+    Result,
+    check,
+    read_results,
+    write_results,
+)
 
 DATE = "2026-01-02T03-04-05"
 SST2 = {"name": "classification", "task": "sst2", "rows": 2, "choices": [" negative", " positive"]}

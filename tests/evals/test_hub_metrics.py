@@ -2,9 +2,9 @@
 
 import pytest
 
-from evals.hub_metrics import hub_metric, hub_results, is_hub_metric
-from evals.results import validate
-from evals.samples import Sample
+from evals.integrations.hub_metrics import hub_metric, hub_results, is_hub_metric
+from evals.rows.samples import Sample
+from evals.runs.results import validate
 from models.errors import EspalierError, RequestError
 
 # What a script of evaluate looks like: a score of classes, and one of texts with several right answers.

@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evals.asking.respondent import Respondent
-from evals.figures import estimate
 from evals.judging.last_word import cut
 from evals.metrics.last_word import LARGEST_LOG, answer, figures, judge, perplexity
+from evals.statistics.figures import estimate
 from evals.task import Task
 from models import Loaded
+from models.console.progress import silent
 from models.errors import RequestError
-from models.progress import silent
 
 PASSAGES = [
     "The gardener ties the branches to the wall",

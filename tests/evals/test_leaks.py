@@ -10,10 +10,10 @@ import transformers
 from evals import evaluate_models
 from evals.asking.cache import Cache
 from evals.asking.likelihood import log_likelihoods, packs, score_choices
-from evals.closeness import token_closeness
 from evals.contenders import Contenders
-from evals.perplexity import perplexity
-from evals.scoring import token_losses
+from evals.text_losses.closeness import token_closeness
+from evals.text_losses.perplexity import perplexity
+from evals.text_losses.scoring import token_losses
 from models import load
 from models.errors import RequestError
 

@@ -9,7 +9,7 @@ from benchmarks import publish
 from benchmarks.publishing import embedded, stored
 from evals import registry, task
 from evals.measurement import Measurement
-from evals.results import Result
+from evals.runs.results import Result
 
 PLACE = {
     "cpu": "Some CPU", "gpu": None, "threads": 2, "load_average": 0.5, "python": "3.11",

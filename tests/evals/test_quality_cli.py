@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from evals.results import read_results
+from evals.runs.results import read_results
 from training.held_out import HELD_OUT_ARTICLES, HELD_OUT_SENTENCES, is_held_out
 
 SCRIPT = "benchmarks/embedded_quality.py"

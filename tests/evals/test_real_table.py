@@ -11,7 +11,7 @@ from benchmarks.real import cells, figures
 from benchmarks.real.kept import Kept
 from evals import statistics, task
 from evals.judging import choices
-from evals.row import Row
+from evals.rows.row import Row
 from models.errors import RequestError
 
 PLACE = {"cpu": "Some CPU", "gpu": None, "threads": 2, "libraries": {"torch": "2.8", "transformers": "5.1"}}

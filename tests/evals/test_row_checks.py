@@ -175,7 +175,7 @@ def test_a_field_may_be_empty_where_the_task_says_so(tmp_path):
 def test_rows_of_the_hub_are_named_by_their_number(monkeypatch):
     import datasets
 
-    from evals.hub_rows import hub_rows
+    from evals.rows.hub_rows import hub_rows
 
     of_hub = datasets.Dataset.from_list([{"text": "a", "label": 1}, {"text": "b", "label": -1}])
     monkeypatch.setattr(datasets, "load_dataset", lambda *names, **options: of_hub)

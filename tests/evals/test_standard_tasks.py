@@ -13,9 +13,9 @@ from evals.forms import shaped
 from evals.forms.hellaswag import cleaned
 from evals.judging import choices
 from evals.metrics import partial
-from evals.row import Row
+from evals.rows.row import Row
+from models.console.progress import silent
 from models.errors import RequestError
-from models.progress import silent
 
 STEM, TEXTS = "Which one is a metal? ", ["wood", "iron", "2", "glass", "clay"]
 HUB = {"text": TEXTS, "label": list("ABCDE")}

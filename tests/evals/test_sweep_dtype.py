@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import load_file
 
 from evals.sweeping.cell import _prune
-from models.progress import silent
+from models.console.progress import silent
 
 
 @pytest.mark.parametrize("fast", [True, False], ids=["a-CPU-with-bf16", "a-CPU-without"])

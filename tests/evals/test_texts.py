@@ -11,7 +11,7 @@ import pytest
 from evals import texts
 from evals.texts import prose, questions, reviews
 from models.errors import RequestError
-from pruning.mixture import mixed, streams
+from pruning.calibrating.mixture import mixed, streams
 
 FOLDER = Path(texts.__file__).parent
 FILES = ("prose.txt", "questions_en.jsonl", "reviews_en.jsonl", "reviews_zh.jsonl")

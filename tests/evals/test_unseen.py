@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from evals.figures import Figure, compare, estimate, ratio_of_sums
 from evals.judging import calibration, choices, classification, repetition, translation
 from evals.metrics import entities, generation, last_word, qa
+from evals.statistics.figures import Figure, compare, estimate, ratio_of_sums
+from evals.statistics.unseen import parts_within
 from evals.task import Task
-from evals.unseen import parts_within
 
 MEAN = Figure("mean")
 CLASSES = classification.figures(["no", "yes"])

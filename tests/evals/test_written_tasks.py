@@ -13,11 +13,11 @@ from evals.judging.answering import stops
 from evals.judging.entities import as_listed
 from evals.metrics import entities as entities_metric
 from evals.metrics import qa as qa_metric
-from evals.rows import read_rows
-from evals.run import evaluate_models
+from evals.rows.rows import read_rows
+from evals.runs.run import evaluate_models
 from evals.trial import Trial
+from models.console.progress import silent
 from models.errors import RequestError
-from models.progress import silent
 from training.formats import UNANSWERABLE, question_prompt
 
 DATA = Path("/work/shared/data")

@@ -8,13 +8,14 @@ import torch
 from safetensors.torch import save_file
 
 from evals.asking.fingerprint import fingerprint
-from evals.run import evaluate_models
-from models import adapters, load
-from models.checking import check_folder
+from evals.runs.run import evaluate_models
+from models import load
 from models.errors import RequestError
+from models.formats import adapters
+from models.formats.checking import check_folder
 from models.loading import identity
 from models.source import locate
-from pruning.cli import main
+from pruning.commands.cli import main
 
 RANK = 2
 

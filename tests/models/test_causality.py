@@ -5,9 +5,9 @@ import torch
 import transformers
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from models.causality import is_causal, leaks, refuse_leaks, trial_texts
 from models.description import context_length
 from models.errors import EspalierError, RequestError
+from models.forward.causality import is_causal, leaks, refuse_leaks, trial_texts
 from tests.conftest import FAMILIES
 
 SMALL = dict(vocab_size=320, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=48)

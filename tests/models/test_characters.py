@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from models.characters import check_strings, checked, fault_of
-from models.documents import file_documents
 from models.errors import RequestError
-from models.files import read_json
+from models.storage.files import read_json
+from models.text.characters import check_strings, checked, fault_of
+from models.text.documents import file_documents
 
 HALF = "half \ud83d a character"
 

@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from models.chat import find_template, without_system
 from models.errors import RequestError
+from models.text.chat import find_template, without_system
 
 LOOP = "{% for m in messages %}{{ '<' + m['role'] + '>' + m['content'] + eos_token }}{% endfor %}"
 ASK = "{% if add_generation_prompt %}<assistant>{% endif %}"

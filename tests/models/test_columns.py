@@ -5,10 +5,10 @@ import json
 
 import pytest
 
-from models.columns import parse_columns, row_document
-from models.dialogues import Dialogue
-from models.documents import file_documents
 from models.errors import RequestError
+from models.text.columns import parse_columns, row_document
+from models.text.dialogues import Dialogue
+from models.text.documents import file_documents
 
 TALK = Dialogue((("user", "Who?"), ("assistant", "Me.")))
 ASIDE = Dialogue((("user", "Who?\n\nOf two."), ("assistant", "Me.")))

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from models import destination
-from models.destination import try_files, try_folder
 from models.errors import RequestError
-from models.files import new_file, new_folder
+from models.storage import destination
+from models.storage.destination import try_files, try_folder
+from models.storage.files import new_file, new_folder
 
 
 def tree(place: Path) -> dict:

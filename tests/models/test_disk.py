@@ -11,11 +11,11 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from models import files
-from models.command import finish
-from models.disk import FULL, WriteFailed, explain, explained, full
+from models.console.command import finish
 from models.errors import Cancelled, RequestError
-from models.files import new_file, new_folder, write_json
+from models.storage import files
+from models.storage.disk import FULL, WriteFailed, explain, explained, full
+from models.storage.files import new_file, new_folder, write_json
 
 BIG = torch.arange(1 << 18, dtype=torch.float32)  # 1 MiB
 

@@ -4,7 +4,7 @@ import gzip
 
 import pytest
 
-from models.documents import HUB_DATASET, file_documents, is_hub_name
+from models.text.documents import HUB_DATASET, file_documents, is_hub_name
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models import policy
-from models.command import Parser, finish
+from models.console.command import Parser, finish
+from models.console.progress import format_seconds, part, terminal_bar
+from models.console.units import format_bytes, format_count, format_percent
 from models.errors import Cancelled, EspalierError, RequestError
-from models.files import new_file, new_folder, read_json, sha256, write_json
-from models.progress import format_seconds, part, terminal_bar
-from models.units import format_bytes, format_count, format_percent
+from models.storage.files import new_file, new_folder, read_json, sha256, write_json
 
 
 def test_a_file_appears_whole(tmp_path):
@@ -101,7 +101,7 @@ def test_the_bar_in_a_log_says_the_end_once():
 
 def test_the_time_left_of_a_resumed_run_counts_from_where_it_resumed(monkeypatch):
     clock = iter([0.0, 20.0])
-    monkeypatch.setattr("models.progress.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("models.console.progress.time.monotonic", lambda: next(clock))
     log = io.StringIO()
     bar = terminal_bar(log)
     bar(0.5, "resumed")

@@ -8,7 +8,7 @@ import torch
 
 from models import load
 from models.errors import RequestError
-from models.llama2c import convert, merges, read_tokenizer
+from models.formats.llama2c import convert, merges, read_tokenizer
 
 HIDDEN, INNER, LAYERS, HEADS, KV_HEADS, VOCABULARY, POSITIONS = 16, 24, 2, 4, 2, 270, 32
 PIECES = [" ", "a", "b", "c", "ab", "abc", "bc", " a", " ab", " abc", "."]

@@ -9,7 +9,7 @@ import torch
 from models import load
 from models.errors import RequestError
 from models.memory import OutOfMemory, parameter_bytes
-from models.weights import tensor_headers
+from models.storage.weights import tensor_headers
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from models import load
-from models.checking import check_weights
 from models.errors import RequestError
-from models.quantised import refuse_quantised_config
+from models.formats.checking import check_weights
+from models.formats.quantised import refuse_quantised_config
 from models.source import locate
-from pruning import inspection
+from pruning.anatomy import inspection
 
 CONFIGS = [
     ({"quant_method": "gptq", "bits": 4}, r"gptq, 4 bits"),

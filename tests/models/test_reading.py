@@ -10,21 +10,21 @@ from pathlib import Path
 import pytest
 
 from evals import task
-from evals.data import load_text
-from evals.rows import read_rows
+from evals.rows.rows import read_rows
+from evals.text_losses.data import load_text
 from models import load
-from models.command import finish
-from models.contents import files_read
-from models.documents import file_documents
+from models.console.command import finish
 from models.errors import EspalierError, RequestError
-from models.files import read_json, sha256
-from models.reading import is_there, unreadable
 from models.source import locate
-from models.weights import file_headers
-from pruning import inspection
+from models.storage.contents import files_read
+from models.storage.files import read_json, sha256
+from models.storage.reading import is_there, unreadable
+from models.storage.weights import file_headers
+from models.text.documents import file_documents
+from pruning.anatomy import inspection
 from pruning.calibration import find_source
-from pruning.cli import main
-from pruning.record import finished_record
+from pruning.commands.cli import main
+from pruning.saved.record import finished_record
 from training.documents import read_documents
 
 READERS = {

@@ -5,8 +5,8 @@ import threading
 import pytest
 import torch
 
+from models.console.stopping import aside, give_way, interruptible, listening, stop_asked, was_cancelled
 from models.errors import Cancelled, EspalierError
-from models.stopping import aside, give_way, interruptible, listening, stop_asked, was_cancelled
 
 
 def test_work_without_listeners_runs_as_ever():
@@ -83,7 +83,7 @@ def test_an_error_made_of_a_stop_is_known_for_one():
 
 
 def test_a_file_that_is_hashed_can_be_left(tmp_path):
-    from models.files import sha256
+    from models.storage.files import sha256
 
     (tmp_path / "file").write_bytes(b"weights")
     with listening(lambda: True), pytest.raises(Cancelled):

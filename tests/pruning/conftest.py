@@ -10,10 +10,10 @@ def embedded_layers():
 
     from models import load
     from pruning import PruningConfig
-    from pruning.blockwise import BlockWalk
-    from pruning.roles import find_anatomy
-    from pruning.statistics import InputStatistics
-    from pruning.windows import calibration_windows
+    from pruning.anatomy.roles import find_anatomy
+    from pruning.calibrating.windows import calibration_windows
+    from pruning.collect.blockwise import BlockWalk
+    from pruning.collect.statistics import InputStatistics
 
     model, tokenizer, _ = load("embedded", device="cpu", dtype="float32")
     anatomy = find_anatomy(model)

@@ -6,7 +6,7 @@ import pytest
 
 from models.errors import RequestError
 from pruning import PruningConfig, prune
-from pruning.cli import main
+from pruning.commands.cli import main
 
 HALF = "half \ud83d a character " + "the city lies on the river " * 20
 FINE = "the old bridge 😀 " * 40

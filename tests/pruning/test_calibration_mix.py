@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from models.dialogues import Dialogue
 from models.errors import RequestError
-from pruning import PruningConfig, mixture
+from models.text.dialogues import Dialogue
+from pruning import PruningConfig
+from pruning.calibrating import mixture
+from pruning.calibrating.mixture import FOLDER, SOURCES, Stream, mixed, part_names, streams
+from pruning.calibrating.windows import calibration_windows, join
 from pruning.calibration import find_source
-from pruning.cli import main
-from pruning.mixture import FOLDER, SOURCES, Stream, mixed, part_names, streams
-from pruning.windows import calibration_windows, join
+from pruning.commands.cli import main
 
 RECORD = json.loads((FOLDER / SOURCES).read_text(encoding="utf-8"))
 CHATML = (

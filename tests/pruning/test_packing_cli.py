@@ -10,7 +10,7 @@ from safetensors import safe_open
 from transformers import AutoModelForCausalLM
 
 from models import load
-from pruning.cli import main
+from pruning.commands.cli import main
 
 PRUNE = ("pruning", "prune")
 

@@ -6,16 +6,16 @@ import pytest
 import torch
 
 from benchmarks.packed_layouts import same_texts
-from evals.data import load_text
-from evals.perplexity import compare, score
+from evals.text_losses.data import load_text
+from evals.text_losses.perplexity import compare, score
 from models import load
 from models.memory import parameter_bytes
 from pruning import PruningConfig, prune
+from pruning.anatomy.roles import find_blocks
 from pruning.packing.fused import FusedBlock
 from pruning.packing.install import packed_layers
 from pruning.packing.kernels import library
 from pruning.packing.layout import in_layout
-from pruning.roles import find_blocks
 
 PROMPTS, TOKENS = 50, 32
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from models.cache_argument import cache_argument
+from models.forward.cache_argument import cache_argument
 from pruning.packing.fast_path import fast_path
 from pruning.packing.format import Format
 from pruning.packing.fused import FusedBlock, fuse, unfuse

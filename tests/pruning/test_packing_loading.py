@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from models.memory import parameter_bytes
+from pruning.anatomy.roles import find_anatomy
 from pruning.packing.folder import write_model
 from pruning.packing.format import Format
 from pruning.packing.install import pack, packed_layers
-from pruning.roles import find_anatomy
 
 SHAPE = dict(
     hidden_size=512, intermediate_size=2048, num_attention_heads=8, num_key_value_heads=8, num_hidden_layers=12

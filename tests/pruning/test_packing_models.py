@@ -10,11 +10,11 @@ from torch import nn
 from models import load
 from models.errors import RequestError
 from models.memory import parameter_bytes
+from pruning.anatomy.roles import find_anatomy
 from pruning.packing.embedding import PackedEmbedding
 from pruning.packing.folder import save_packed
 from pruning.packing.format import Format
 from pruning.packing.install import is_packed, pack, packed_layers, unpack
-from pruning.roles import find_anatomy
 from tests.conftest import FAMILIES
 from tests.pruning.forking import holds_in_a_fork, needs_fork
 

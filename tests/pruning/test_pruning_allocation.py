@@ -13,7 +13,7 @@ from pruning import PruningConfig, prune
 from pruning.allocation.error_curves import error_curve, error_curves, lower_hull
 from pruning.allocation.owl import owl, wanda_histogram
 from pruning.allocation.progression import progression
-from pruning.histogram import histogram, lowest, values
+from pruning.numerics.histogram import histogram, lowest, values
 from pruning.pipeline import preview
 from pruning.sharing import settle
 

@@ -7,9 +7,9 @@ import torch
 
 from models.errors import Cancelled, EspalierError, RequestError
 from pruning import PruningConfig, preview, prune, registry, replay
+from pruning.anatomy.roles import find_anatomy
 from pruning.forecast import forecast
 from pruning.plan import Plan
-from pruning.roles import find_anatomy
 from pruning.structures.none import mask_hash
 
 TEXTS = ["The gardener ties the young branches to the wall.", "A tree that is pruned well bears more fruit."] * 20
@@ -66,10 +66,10 @@ def test_each_block_is_scored_on_what_the_pruned_blocks_give(tiny_model, tiny_to
             order = metric.argsort(dim=1, stable=True)[:, : projection.columns // 2]
             projection.weight.scatter_(1, order, 0.0)
 
-    from pruning.blockwise import Batch
+    from pruning.calibrating.windows import Windows
+    from pruning.collect.blockwise import Batch
     from pruning.job import Job
     from pruning.structures.none import WeightPruning
-    from pruning.windows import Windows
 
     windows = Windows((Batch(ids, torch.ones_like(ids, dtype=torch.bool)),), "test", 2, 2, 32, 16, 0)
     job = Job(model, find_anatomy(model), config(), lambda: windows)

@@ -6,8 +6,8 @@ import pytest
 
 from models.errors import RequestError
 from pruning import PruningConfig, prune
+from pruning.anatomy.census import count_parameters
 from pruning.budget import Budget
-from pruning.census import count_parameters
 
 TEXTS = ["The gardener ties the young branches to the wall and cuts what grows away from it. " * 40]
 

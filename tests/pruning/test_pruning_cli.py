@@ -9,10 +9,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from models.errors import Cancelled, EspalierError
-from models.files import sha256
-from pruning import PruningConfig, prune, saving
-from pruning.cli import main
-from pruning.saving import save_pruned
+from models.storage.files import sha256
+from pruning import PruningConfig, prune
+from pruning.commands.cli import main
+from pruning.saved import saving
+from pruning.saved.saving import save_pruned
 
 PLAIN_LOADER = """
 import json, sys
@@ -123,7 +124,7 @@ def test_methods(run_cli):
 
 def test_help_imports_nothing_heavy():
     source = (
-        "import sys; from pruning.cli import build_parser; build_parser().format_help();"
+        "import sys; from pruning.commands.cli import build_parser; build_parser().format_help();"
         "import pruning; print([name for name in ('torch', 'transformers', 'numpy') if name in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", source], capture_output=True, text=True).stdout.strip() == "[]"

@@ -9,10 +9,10 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from models.errors import RequestError
 from pruning import PruningConfig, prune
-from pruning.depth import Depth
-from pruning.depth_entries import rewritings
-from pruning.realise import remove_blocks
-from pruning.roles import find_anatomy
+from pruning.anatomy.depth import Depth
+from pruning.anatomy.depth_entries import rewritings
+from pruning.anatomy.realise import remove_blocks
+from pruning.anatomy.roles import find_anatomy
 
 TEXTS = ["The gardener ties the young branches to the wall.", "A tree that is pruned well bears more fruit."] * 20
 SMALL = dict(

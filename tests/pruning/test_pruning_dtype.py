@@ -11,7 +11,7 @@ from models import load
 from models.policy import choose_dtype
 from models.precision import computing_dtype, computing_in
 from pruning import PruningConfig, prune
-from pruning.cli import main
+from pruning.commands.cli import main
 from pruning.dense import load_dense
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")

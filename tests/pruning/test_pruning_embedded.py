@@ -3,10 +3,10 @@
 import torch
 
 from models import load
-from models.decoding import Generation
-from models.sampling import Sampling
+from models.forward.decoding import Generation
+from models.forward.sampling import Sampling
 from pruning import PruningConfig, prune
-from pruning.roles import find_anatomy
+from pruning.anatomy.roles import find_anatomy
 
 
 def test_wanda_halves_the_embedded_model():

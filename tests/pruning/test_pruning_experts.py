@@ -6,11 +6,11 @@ from torch.nn import functional
 
 from models.errors import EspalierError
 from pruning import PruningConfig, prune
-from pruning.blockwise import Batch, BlockWalk
-from pruning.experts import watch_experts
-from pruning.roles import find_anatomy
-from pruning.selection import keep_highest
-from pruning.statistics import InputStatistics
+from pruning.anatomy.experts import watch_experts
+from pruning.anatomy.roles import find_anatomy
+from pruning.collect.blockwise import Batch, BlockWalk
+from pruning.collect.statistics import InputStatistics
+from pruning.numerics.selection import keep_highest
 
 NEEDS = ("gram", "means", "column_norms", "variances")
 

@@ -5,7 +5,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from pruning import PruningConfig, prune
-from pruning.roles import find_anatomy
+from pruning.anatomy.roles import find_anatomy
 
 LLAMA = {"q": 3, "k": 3, "v": 3, "o": 3, "gate": 3, "up": 3, "down": 3}
 FUSED = {"qkv": 3, "o": 3, "up": 3, "down": 3}

@@ -11,9 +11,10 @@ import pytest
 import torch
 from safetensors import SafetensorError
 
-from models.files import read_json, sha256, write_json
-from pruning import checkpoint, pipeline, saving
-from pruning.cli import main
+from models.storage.files import read_json, sha256, write_json
+from pruning import pipeline
+from pruning.commands.cli import main
+from pruning.saved import checkpoint, saving
 
 ROOT = Path(__file__).parents[2]
 QUICK = ["--samples", "4", "--sequence-length", "32", "--device", "cpu"]
@@ -326,7 +327,7 @@ def test_a_limit_on_files_is_told_with_its_remedy(place):
     source = (
         "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000));"
-        "from pruning.cli import main; sys.exit(main(sys.argv[1:]))"
+        "from pruning.commands.cli import main; sys.exit(main(sys.argv[1:]))"
     )
     words = [*COMMAND, "--method", "magnitude"]
     done = subprocess.run(

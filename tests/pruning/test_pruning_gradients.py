@@ -6,15 +6,15 @@ from torch.nn import functional
 
 from models.errors import EspalierError
 from pruning import PruningConfig, prune
-from pruning.blockwise import Batch
-from pruning.gradients import GRADIENT_STATISTICS, alone, in_chunks, loss_gradients
+from pruning.anatomy.roles import find_anatomy
+from pruning.calibrating.windows import Windows, calibration_windows
+from pruning.collect.blockwise import Batch
+from pruning.collect.gradients import GRADIENT_STATISTICS, alone, in_chunks, loss_gradients
+from pruning.collect.sensitivity import output_sensitivity
 from pruning.job import Job
-from pruning.roles import find_anatomy
 from pruning.scores.fisher import fisher
 from pruning.scores.gblm import gblm
 from pruning.scores.taylor import taylor
-from pruning.sensitivity import output_sensitivity
-from pruning.windows import Windows, calibration_windows
 
 TEXTS = ["The gardener ties the young branches to the wall and cuts what grows away from it. " * 40]
 FAMILIES = ["llama", "gemma3_text", "phi3", "gpt2", "gpt_neox", "opt", "bloom", "mpt", "mixtral", "deepseek_v2"]
@@ -53,7 +53,7 @@ def plain_gradients(model) -> dict[str, dict[str, torch.Tensor]]:
 @pytest.mark.parametrize("at_once", [1, 16384])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_block_by_block_is_the_whole_backward_pass(tiny_model, family, at_once, monkeypatch):
-    monkeypatch.setattr("pruning.gradients.TOKENS_AT_ONCE", at_once)
+    monkeypatch.setattr("pruning.collect.gradients.TOKENS_AT_ONCE", at_once)
     model = tiny_model(family)
     found = loss_gradients(a_job(model), tuple(GRADIENT_STATISTICS))
     for name, expected in plain_gradients(model).items():
@@ -71,7 +71,9 @@ def find_weight(model, name: str) -> torch.Tensor:
 def test_a_bfloat16_model_has_gradients_summed_in_fp32_and_taken_in_it_where_bf16_is_slow(
     tiny_model, tmp_path, fast, monkeypatch
 ):
-    monkeypatch.setattr("pruning.gradients.choose_dtype", lambda device: torch.bfloat16 if fast else torch.float32)
+    monkeypatch.setattr(
+        "pruning.collect.gradients.choose_dtype", lambda device: torch.bfloat16 if fast else torch.float32
+    )
     model = tiny_model("llama").to(torch.bfloat16)
     found = loss_gradients(a_job(model, activations=tmp_path), ("gradient_l2",))
     assert list(tmp_path.iterdir()) == []

@@ -13,14 +13,15 @@ from torch.nn import functional
 
 from evals.__main__ import build_parser
 from models.errors import EspalierError, RequestError
-from pruning import PruningConfig, prune, saving
-from pruning.blockwise import Batch
-from pruning.cli import main
+from pruning import PruningConfig, prune
+from pruning.anatomy.roles import find_anatomy
+from pruning.calibrating.overlap import KEPT, NGRAM, Sketch, sketch
+from pruning.calibrating.windows import Windows
+from pruning.collect.blockwise import Batch
+from pruning.commands.cli import main
 from pruning.guards import memory_advice
-from pruning.matmul import coarse_matmul, exact_matmul
-from pruning.overlap import KEPT, NGRAM, Sketch, sketch
-from pruning.roles import find_anatomy
-from pruning.windows import Windows
+from pruning.numerics.matmul import coarse_matmul, exact_matmul
+from pruning.saved import saving
 
 TEXTS = ["The gardener ties the young branches to the wall.", "A tree that is pruned well bears more fruit."] * 20
 
@@ -117,7 +118,7 @@ def test_a_lack_of_memory_within_a_run_puts_the_model_back(tiny_model, tiny_toke
 
 
 def test_the_gram_matrix_of_bf16_inputs_loses_nothing_by_coarse_products():
-    from pruning.statistics import Gram
+    from pruning.collect.statistics import Gram
 
     inputs = torch.randn(3000, 96, generator=torch.Generator().manual_seed(0)).bfloat16()
     gram = Gram(96, inputs.device)

@@ -7,10 +7,11 @@ import torch
 from transformers import AutoConfig
 
 from models.memory import OutOfMemory
-from pruning import PruningConfig, inspection, prune
-from pruning.capability import skeleton, take_capability
-from pruning.cli import main
-from pruning.saving import save_pruned
+from pruning import PruningConfig, prune
+from pruning.anatomy import inspection
+from pruning.anatomy.capability import skeleton, take_capability
+from pruning.commands.cli import main
+from pruning.saved.saving import save_pruned
 
 TEXTS = ["The gardener ties the young branches to the wall. "] * 40
 

@@ -8,7 +8,7 @@ from transformers import AutoModelForCausalLM
 
 from models.errors import RequestError
 from pruning import PruningConfig, prune, replay
-from pruning.roles import find_anatomy
+from pruning.anatomy.roles import find_anatomy
 from pruning.structures.layers import blocks_to_remove
 
 TEXTS = ["The gardener ties the young branches to the wall.", "A tree that is pruned well bears more fruit."] * 20
@@ -63,7 +63,7 @@ def test_the_blocks_of_least_influence_go_and_never_the_ends(tiny_model, tiny_to
     scores = report.plan.blocks.scores
     assert set(report.plan.blocks.removed) == set(sorted(range(1, 5), key=lambda index: scores[index])[:2])
 
-    from pruning.windows import calibration_windows
+    from pruning.calibrating.windows import calibration_windows
 
     settings = PruningConfig(structure="layers", sparsity=1 / 3, samples=4, sequence_length=16)
     hidden.clear()

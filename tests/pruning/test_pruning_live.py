@@ -9,12 +9,12 @@ from safetensors.torch import load_file, save_file
 
 from models.errors import RequestError
 from pruning import PruningConfig, prune
+from pruning.anatomy.roles import find_anatomy
+from pruning.calibrating.windows import calibration_windows
 from pruning.live import store
 from pruning.live.input_norms import InputNorms, fingerprint, norms_of
 from pruning.live.twin import LiveTwin
 from pruning.registry import find
-from pruning.roles import find_anatomy
-from pruning.windows import calibration_windows
 
 SETTINGS = dict(samples=4, sequence_length=32)
 

@@ -7,15 +7,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.errors import RequestError
-from pruning.inspection import keeps_pattern
-from pruning.layer_problem import LayerProblem
-from pruning.mask_rule import MaskRule
+from pruning.anatomy.inspection import keeps_pattern
+from pruning.numerics.layer_problem import LayerProblem
+from pruning.numerics.mask_rule import MaskRule
+from pruning.numerics.selection import keep_highest
 from pruning.patterns.block import Block
 from pruning.patterns.n_m import NM
 from pruning.patterns.unstructured import Unstructured
 from pruning.scores.magnitude import magnitude
 from pruning.scores.wanda import wanda
-from pruning.selection import keep_highest
 from pruning.solvers.none import keep_as_they_are
 
 

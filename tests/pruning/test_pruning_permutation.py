@@ -8,13 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pruning import PruningConfig, prune
-from pruning.coupled_channels import find_coupled_channels
-from pruning.inspection import keeps_pattern
+from pruning.anatomy.coupled_channels import find_coupled_channels
+from pruning.anatomy.inspection import keeps_pattern
+from pruning.anatomy.roles import find_anatomy
 from pruning.job import Job
-from pruning.permutation import best_order, kept_score, reorder
+from pruning.numerics.permutation import best_order, kept_score, reorder
 from pruning.pipeline import preview
 from pruning.plan import Plan
-from pruning.roles import find_anatomy
 
 TEXTS = ["The gardener ties the young branches to the wall and cuts what grows away from it. " * 40]
 FOLDED = {  # which roles have inputs that are free to move

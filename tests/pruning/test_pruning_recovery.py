@@ -14,14 +14,14 @@ from pruning.adaptation.parts import find_parts
 from pruning.adaptation.settings import Settings
 from pruning.adaptation.streams import StreamWalk
 from pruning.adaptation.weights import Trained
-from pruning.blockwise import Batch
-from pruning.cli import main
+from pruning.anatomy.roles import find_anatomy
+from pruning.calibrating.windows import Windows
+from pruning.collect.blockwise import Batch
+from pruning.commands.cli import main
 from pruning.forecast import forecast
 from pruning.pipeline import opened
 from pruning.recovery.distill import Distill
 from pruning.recovery.reconstruct import Reconstruct, relative_error
-from pruning.roles import find_anatomy
-from pruning.windows import Windows
 
 TEXTS = ["The gardener ties the young branches to the wall.", "A tree that is pruned well bears more fruit."] * 20
 SPLIT = ["llama", "qwen3", "gemma2", "gpt2", "opt", "gpt_oss"]

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from models.files import sha256
-from pruning import checkpoint, saving
-from pruning.cli import main
+from models.storage.files import sha256
+from pruning.commands.cli import main
+from pruning.saved import checkpoint, saving
 
 ROOT = Path(__file__).parents[2]
 QUICK = ["--samples", "4", "--sequence-length", "32", "--device", "cpu", "--dtype", "float32"]
@@ -34,7 +34,7 @@ SUICIDE = """
 import os, signal, sys
 from transformers import PreTrainedModel
 from pruning import checkpoint, saving
-from pruning.cli import main
+from pruning.commands.cli import main
 holder = {"Checkpoint": checkpoint.Checkpoint, "PreTrainedModel": PreTrainedModel}[sys.argv[1]]
 name, calls, first = sys.argv[2], int(sys.argv[3]), sys.argv[4] == "after"
 own, seen = getattr(holder, name), []

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from models.errors import RequestError
-from pruning.roles import find_anatomy
+from pruning.anatomy.roles import find_anatomy
 
 
 @pytest.mark.parametrize("family", ["llama", "phi3", "gpt2", "opt", "falcon", "deepseek_v3"])

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from models.errors import RequestError
 from pruning import PruningConfig, prune
-from pruning.layer_problem import LayerProblem, Solution
-from pruning.mask_rule import MaskRule
+from pruning.numerics.layer_problem import LayerProblem, Solution
+from pruning.numerics.mask_rule import MaskRule
 from pruning.registry import find
 from pruning.schedules.gradual import gradual
 from pruning.structures.none import solve

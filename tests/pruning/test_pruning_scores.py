@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pruning.mask_rule import MaskRule
+from pruning.numerics.mask_rule import MaskRule
 from pruning.patterns.unstructured import Unstructured
 from pruning.scores.obs import obs
 from pruning.scores.random import random

@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from models.errors import EspalierError, RequestError
 from pruning import PruningConfig
-from pruning.gram import damp, normalise
-from pruning.layer_problem import LayerProblem, Solution
-from pruning.mask_rule import MaskRule
+from pruning.collect.sensitivity import output_sensitivity
+from pruning.numerics.gram import damp, normalise
+from pruning.numerics.layer_problem import LayerProblem, Solution
+from pruning.numerics.mask_rule import MaskRule
 from pruning.patterns.block import Block
 from pruning.patterns.n_m import NM
 from pruning.patterns.unstructured import Unstructured
@@ -18,7 +19,6 @@ from pruning.registry import entries, find
 from pruning.scores.fisher import fisher
 from pruning.scores.obs import obs
 from pruning.scores.wanda import wanda
-from pruning.sensitivity import output_sensitivity
 from pruning.solvers.alps import alps
 from pruning.solvers.exchange import exchange
 from pruning.solvers.none import keep_as_they_are
@@ -281,7 +281,7 @@ def test_senseless_pairs_are_refused_and_the_others_are_not():
 
 
 def test_a_gram_matrix_is_prepared_once_until_it_changes_or_is_gone():
-    from pruning import gram as prepared
+    from pruning.numerics import gram as prepared
 
     inputs = torch.randn(40, 6, generator=torch.Generator().manual_seed(0))
     matrix = inputs.t() @ inputs

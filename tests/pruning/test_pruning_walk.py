@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from models.errors import EspalierError
-from pruning.blockwise import Batch, BlockWalk
-from pruning.offload import Offload
-from pruning.roles import find_anatomy
-from pruning.statistics import BlockCosines, InputStatistics
+from pruning.anatomy.roles import find_anatomy
+from pruning.collect.blockwise import Batch, BlockWalk
+from pruning.collect.offload import Offload
+from pruning.collect.statistics import BlockCosines, InputStatistics
 
 FAMILIES = ["llama", "mistral", "qwen2", "qwen3", "gemma2", "phi3", "gpt2", "gpt_neox", "opt", "bloom"]
 
@@ -231,7 +231,7 @@ def test_a_model_in_main_memory_is_walked_on_the_gpu(tiny_model):
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "phi", "gptj", "opt", "bloom", "mixtral"])
 def test_a_pass_that_ends_when_all_inputs_were_seen_gives_the_same_statistics(tiny_model, family, monkeypatch):
-    from pruning import blockwise
+    from pruning.collect import blockwise
 
     model = tiny_model(family)
     anatomy = find_anatomy(model)
@@ -259,7 +259,7 @@ def test_a_pass_that_ends_when_all_inputs_were_seen_gives_the_same_statistics(ti
 
 @pytest.mark.parametrize("columns", [5, 256, 600])
 def test_the_gram_matrix_summed_above_the_diagonal_is_whole_whenever_it_is_asked_for(columns):
-    from pruning.statistics import Gram
+    from pruning.collect.statistics import Gram
 
     inputs = torch.randn(90, columns, generator=torch.Generator().manual_seed(0))
     gram = Gram(columns, inputs.device)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from models.errors import EspalierError, RequestError
 from pruning import PruningConfig
-from pruning.windows import calibration_windows, cut, make_batches, window_length
+from pruning.calibrating.windows import calibration_windows, cut, make_batches, window_length
 
 
 @given(tokens=st.integers(0, 300), samples=st.integers(1, 12), length=st.integers(2, 40), seed=st.integers(0, 5))

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from pruning import PruningConfig, prune
-from pruning.mask_rule import MaskRule
+from pruning.anatomy.roles import find_anatomy
+from pruning.numerics.mask_rule import MaskRule
 from pruning.registry import find
-from pruning.roles import find_anatomy
 from pruning.structures.none import solve
 
 TEXTS = ["The gardener ties the young branches to the wall and cuts what grows away from it. " * 40]

@@ -10,8 +10,8 @@ import yaml
 from safetensors.torch import load_file
 
 from models import load
+from models.console.progress import silent
 from models.errors import RequestError
-from models.progress import silent
 from pruning import PruningConfig, Recipe, run
 from pruning.packing.format import Format
 from pruning.running.session import Machine

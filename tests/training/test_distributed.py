@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from models.files import write_json
+from models.storage.files import write_json
 from training.shards import write_shard
 
 ROOT = os.path.join(os.path.dirname(__file__), "..", "..")
@@ -18,13 +18,13 @@ RUN = ("--tokens", STEPS * BATCH * LENGTH, "--batch", BATCH, "--length", LENGTH,
 RUN += ("--learning-rate", 1e-3, "--checkpoint-every", 4, "--validate-every", 4, "--optimizer", "adamw")
 KILLED = """
 import os, signal, sys
-import models.progress
+import models.console.progress
 from training.__main__ import main
 
 def kill(fraction, message):
     if fraction > 0.8:
         os.kill(os.getpid(), signal.SIGKILL)
-models.progress.terminal_bar = lambda: kill
+models.console.progress.terminal_bar = lambda: kill
 main(sys.argv[1:])
 """
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from models.errors import RequestError
-from models.files import read_json
+from models.storage.files import read_json
 from training import mixture as mixtures
 from training.finetune import finetune, mixed_windows
 from training.loop import TrainingConfig

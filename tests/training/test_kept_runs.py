@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import torch
 
-from models.disk import WriteFailed
 from models.errors import Cancelled, EspalierError, RequestError
-from models.files import read_json
+from models.storage.disk import WriteFailed
+from models.storage.files import read_json
 from training import build, pretrain
 from training import checkpoint as checkpoints
 from training.build import Recipe, build_corpus

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from models.errors import Cancelled, RequestError
-from models.files import read_json, write_json, write_text
+from models.storage.files import read_json, write_json, write_text
 from training import search as searching
 from training.corpus import SCHEMA
 from training.held_out import is_held_out

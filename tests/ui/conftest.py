@@ -12,10 +12,10 @@ def fake_engine(tiny_model, tiny_tokenizer, tiny_chat_tokenizer):
     from models import Loaded
     from models.description import describe
     from models.errors import RequestError
+    from ui.background.fetching import Fetcher
+    from ui.background.worker import Worker
     from ui.engine import Change, Method, Settings, Twin
-    from ui.fetching import Fetcher
     from ui.forms import form_of
-    from ui.worker import Worker
 
     class FakeEngine:
         default_model = "tiny"

@@ -7,15 +7,15 @@ import pytest
 
 from evals.asking.likelihood import score_choices
 from training.formats import classification_prompt, completion
-from ui.classify import Verdict, classify_pair, contents
+from ui.background.streaming import Picture
+from ui.background.visitors import Visit
 from ui.endpoints import notes_of
 from ui.engine import Settings
 from ui.figures import warnings_of
-from ui.scoring import LabelScores
-from ui.streaming import Picture
-from ui.strip import MOST_WARNINGS, strip
+from ui.parts.strip import MOST_WARNINGS, strip
+from ui.tabs.classify import Verdict, classify_pair, contents
+from ui.tabs.scoring import LabelScores
 from ui.texts import Words
-from ui.visitors import Visit
 
 LONG = "This film is bad and dull. " * 40
 

@@ -4,15 +4,15 @@ import threading
 
 import pytest
 
-from models.decoding import Generation
 from models.errors import RequestError
-from models.sampling import Sampling
-from ui.conversation import Conversation, Turn, converse
+from models.forward.decoding import Generation
+from models.forward.sampling import Sampling
+from ui.background.streaming import Picture
+from ui.background.visitors import Visit
 from ui.engine import Settings
-from ui.speaking import chat_contents, same_again
-from ui.streaming import Picture
+from ui.tabs.conversation import Conversation, Turn, converse
+from ui.tabs.speaking import chat_contents, same_again
 from ui.texts import Words
-from ui.visitors import Visit
 
 WORDS = Words()
 

@@ -5,13 +5,13 @@ import shutil
 import pytest
 import torch
 
+from models.console.progress import silent
 from models.errors import Cancelled, RequestError
 from models.memory import OutOfMemory
-from models.progress import silent
+from ui.background.shelf import Shelf
 from ui.engine import Settings, pattern_sparsity
 from ui.local_engine import LocalEngine
 from ui.methods import methods_of_registry
-from ui.shelf import Shelf
 
 HALF_BY_SIZE = Settings("magnitude", 0.5)
 

@@ -7,14 +7,15 @@ import pytest
 
 from models.catalogue import Entry, Wheel
 from models.errors import EspalierError, RequestError
-from ui import fetching, starting
-from ui.errand import CANCELLED, DONE, FAILED, RUNNING, Errand
-from ui.fetching import Fetcher
+from ui import starting
+from ui.background import fetching
+from ui.background.errand import CANCELLED, DONE, FAILED, RUNNING, Errand
+from ui.background.fetching import Fetcher
+from ui.background.news import news_for
+from ui.background.visitors import Visit
 from ui.local_engine import LocalEngine
-from ui.news import news_for
-from ui.picker import label_of, labelled
+from ui.parts.picker import label_of, labelled
 from ui.texts import Words
-from ui.visitors import Visit
 
 WORDS = Words()
 LONG = 30  # seconds; nothing here takes as long
@@ -35,7 +36,7 @@ def catalogue(monkeypatch):
     monkeypatch.setattr(fetching, "find", find)
     monkeypatch.setattr(fetching, "fetch", fetch)
     monkeypatch.setattr(fetching, "cached", lambda entry: entry.name in here or None)
-    monkeypatch.setattr("ui.picker.find", find)
+    monkeypatch.setattr("ui.parts.picker.find", find)
     return doing
 
 

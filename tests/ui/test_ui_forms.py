@@ -10,9 +10,9 @@ from models import Loaded
 from models.description import describe
 from models.errors import RequestError
 from training.formats import STOP, classification_prompt, question_prompt
-from ui.asked import asked_line
 from ui.forms import LABEL_LEAD, form_of, label_message
-from ui.scoring import NEUTRAL, score_labels
+from ui.parts.asked import asked_line
+from ui.tabs.scoring import NEUTRAL, score_labels
 from ui.texts import Words
 
 LABELS = ["bad", "good", "very good"]

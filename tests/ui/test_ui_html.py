@@ -6,20 +6,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ui.answer import contents as answer_contents
-from ui.answer import find_answer, find_piece
-from ui.classify import Verdict, agreement, split_labels
-from ui.classify import contents as classify_contents
-from ui.continuation import contents as generate_contents
-from ui.continuation import parting_line
-from ui.conversation import Conversation
-from ui.html import bars, live_line, number, written
-from ui.scoring import LabelScores
-from ui.speaking import chat_contents
-from ui.streaming import Picture
+from ui.background.streaming import Picture
+from ui.background.visitors import Visit
+from ui.background.writing import Parting, Scene
+from ui.parts.html import bars, live_line, number, written
+from ui.tabs.answer import contents as answer_contents
+from ui.tabs.answer import find_answer, find_piece
+from ui.tabs.classify import Verdict, agreement, split_labels
+from ui.tabs.classify import contents as classify_contents
+from ui.tabs.continuation import contents as generate_contents
+from ui.tabs.continuation import parting_line
+from ui.tabs.conversation import Conversation
+from ui.tabs.scoring import LabelScores
+from ui.tabs.speaking import chat_contents
 from ui.texts import Words
-from ui.visitors import Visit
-from ui.writing import Parting, Scene
 
 EVIL = '<img src=x onerror="alert(1)">&amp;\'"'
 WORDS = Words()

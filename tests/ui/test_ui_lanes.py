@@ -8,13 +8,13 @@ import torch
 from evals.cost.speed import race
 from models.errors import Cancelled, RequestError
 from models.loading import Loaded
+from pruning.anatomy.roles import find_anatomy
 from pruning.packing.install import is_packed, packed_layers
 from pruning.packing.layout import in_layout
-from pruning.roles import find_anatomy
-from ui import lanes
 from ui.engine import Twin
-from ui.lanes import gains, lanes_of, layout_of, row_name
 from ui.pair import Side
+from ui.tabs import lanes
+from ui.tabs.lanes import gains, lanes_of, layout_of, row_name
 from ui.texts import Words
 
 ENGLISH = Words("en")
@@ -93,7 +93,7 @@ def test_a_twin_that_was_pruned_elsewhere_tells_how_it_is_stored(sides, format, 
 
 
 def test_a_race_of_one_run_claims_nothing(sides):
-    from ui.race import verdict
+    from ui.tabs.race import verdict
 
     result = race([(side.name, side.loaded.model, side.loaded.tokenizer) for side in sides], "A tree", 2, 1)
     for language in ("en", "zh"):
@@ -103,6 +103,6 @@ def test_a_race_of_one_run_claims_nothing(sides):
 
 
 def said_ratio(result):
-    from ui.html import number
+    from ui.parts.html import number
 
     return number(result.lane("pruned").speedups["decode_speedup"].value)

@@ -6,16 +6,16 @@ import pytest
 import torch
 
 from models import Loaded
+from models.console.progress import silent
 from models.description import describe
 from models.errors import Cancelled
-from models.progress import silent
-from pruning.roles import find_anatomy
+from pruning.anatomy.roles import find_anatomy
+from ui.background.live_twins import LiveTwins
+from ui.background.worker import Worker
 from ui.engine import Settings
 from ui.figures import Figures
-from ui.live import follow_preview
-from ui.live_twins import LiveTwins
+from ui.tabs.live import follow_preview
 from ui.texts import Words
-from ui.worker import Worker
 
 SIZES = dict(samples=2, sequence_length=32)
 
@@ -99,7 +99,7 @@ class SlowEngine:
         return self.twin
 
     def measured(self, twin):
-        from models.stopping import give_way
+        from models.console.stopping import give_way
 
         self.measuring.set()
         while True:

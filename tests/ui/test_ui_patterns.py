@@ -5,10 +5,10 @@ import pytest
 from models.errors import RequestError
 from pruning import PruningConfig, registry
 from pruning.patterns import parse
-from ui.choosing import hint_text
 from ui.engine import Settings, pattern_sparsity
 from ui.methods import methods_of_registry
 from ui.page import build_page
+from ui.parts.choosing import hint_text
 from ui.texts import Words
 
 

@@ -8,11 +8,11 @@ import gradio as gr
 import pytest
 
 from models.errors import EspalierError, RequestError
+from ui.background.streaming import write_together
 from ui.complaints import explain
 from ui.endpoints import explained
 from ui.methods import methods_of_registry
 from ui.plain_words import ELSEWHERE, without_options
-from ui.streaming import write_together
 from ui.texts import LANGUAGES, Words
 
 FLOORS = ("models", "pruning", "evals", "training")

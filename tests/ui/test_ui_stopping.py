@@ -13,14 +13,14 @@ from gradio_client import Client
 from models.errors import Cancelled
 from pruning import job, registry
 from ui import local_engine
-from ui.classify import classify_pair
+from ui.background.visitors import Visit
+from ui.background.worker import Worker
 from ui.engine import Settings
-from ui.lanes import lanes_of
 from ui.local_engine import LocalEngine
 from ui.page import build_page
 from ui.pair import Side
-from ui.visitors import Visit
-from ui.worker import Worker
+from ui.tabs.classify import classify_pair
+from ui.tabs.lanes import lanes_of
 
 LONG = 30.0  # seconds that nothing here comes near; a test that waited so long fails
 
@@ -90,7 +90,7 @@ def test_every_endpoint_stops_where_it_is(fake_engine, serve, monkeypatch, reque
 
     def endless(*values, **named):
         began.set()
-        from models.stopping import interruptible
+        from models.console.stopping import interruptible
 
         try:
             with interruptible():
@@ -161,7 +161,7 @@ def test_pruning_ends_in_the_middle_of_a_solver(engine, monkeypatch, solver):
     assert solved == [] and engine.twins() == []
 
 
-@pytest.mark.parametrize("measure", ["evals.perplexity.token_losses", "evals.cost.speed.time_generation"])
+@pytest.mark.parametrize("measure", ["evals.text_losses.perplexity.token_losses", "evals.cost.speed.time_generation"])
 def test_the_figures_of_the_strip_can_be_cut_off(engine, monkeypatch, measure):
     import importlib
 

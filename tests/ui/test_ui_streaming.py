@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ui.streaming import Pacer, Picture, write_together
+from ui.background.streaming import Pacer, Picture, write_together
 
 
 class Clock:

@@ -8,11 +8,11 @@ import gradio as gr
 import pytest
 
 from models.errors import RequestError
-from models.sampling import Sampling
+from models.forward.sampling import Sampling
 from ui import endpoints
-from ui.choosing import settings_of
 from ui.complaints import require_text
-from ui.sampling import sampling_of
+from ui.parts.choosing import settings_of
+from ui.parts.sampling import sampling_of
 from ui.texts import Words
 from ui.values import arguments, real, text, whole
 

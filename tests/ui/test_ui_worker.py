@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from models.errors import EspalierError
-from ui.worker import Mailbox, Worker
+from ui.background.worker import Mailbox, Worker
 
 
 @pytest.fixture

@@ -4,14 +4,14 @@ import threading
 
 import pytest
 
-from models.decoding import Generation
 from models.errors import Cancelled, RequestError
-from models.sampling import Sampling
-from ui.choosing import first_visit, follow_pruning, settings_of, strip_of
+from models.forward.decoding import Generation
+from models.forward.sampling import Sampling
+from ui.background.visitors import Runs, Visit
+from ui.background.writing import continuing, find_parting, write_pair
 from ui.engine import Settings, Twin
+from ui.parts.choosing import first_visit, follow_pruning, settings_of, strip_of
 from ui.texts import Words
-from ui.visitors import Runs, Visit
-from ui.writing import continuing, find_parting, write_pair
 
 
 def scenes_of(engine, visit, prompt="The garden", tokens=24, stop=None, **sampling):

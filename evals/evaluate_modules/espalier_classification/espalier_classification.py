@@ -6,7 +6,7 @@
 import datasets
 import evaluate
 
-from evals.bridge import with_intervals
+from evals.integrations.bridge import with_intervals
 from evals.judging.classification import classification
 
 DESCRIPTION = (

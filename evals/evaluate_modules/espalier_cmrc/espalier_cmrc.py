@@ -6,7 +6,7 @@
 import datasets
 import evaluate
 
-from evals.bridge import percent
+from evals.integrations.bridge import percent
 from evals.judging import cmrc
 
 DESCRIPTION = "Exact match and F1 of short Chinese answers, in percent, as CMRC 2018 defines them."

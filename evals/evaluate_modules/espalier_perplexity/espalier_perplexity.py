@@ -6,9 +6,9 @@
 import datasets
 import evaluate
 
-from evals.bridge import with_intervals
-from evals.data import JOINT, Text
-from evals.perplexity import perplexity
+from evals.integrations.bridge import with_intervals
+from evals.text_losses.data import JOINT, Text
+from evals.text_losses.perplexity import perplexity
 from models import load
 
 DESCRIPTION = "Perplexity and bits per byte of texts, under a named protocol (gptq, hf-stride, lm-eval, evaluate)."

@@ -6,7 +6,7 @@
 import datasets
 import evaluate
 
-from evals.bridge import percent
+from evals.integrations.bridge import percent
 from evals.judging import squad
 
 DESCRIPTION = "Exact match and token F1 of short answers, in percent, as SQuAD v1.1 (v2.0 with no_answer) defines them."

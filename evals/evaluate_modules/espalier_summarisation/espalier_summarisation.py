@@ -6,9 +6,9 @@
 import datasets
 import evaluate
 
-from evals.bridge import of_figures
-from evals.figures import Figure
+from evals.integrations.bridge import of_figures
 from evals.judging import summaries
+from evals.statistics.figures import Figure
 
 DESCRIPTION = "ROUGE-1, ROUGE-2, ROUGE-L and ROUGE-Lsum (F-measures, 0..1), each with its interval; also for Chinese."
 INPUTS = """

@@ -6,7 +6,7 @@
 import datasets
 import evaluate
 
-from evals.bridge import of_figures
+from evals.integrations.bridge import of_figures
 from evals.judging import translation
 
 DESCRIPTION = "Corpus BLEU and chrF as sacrebleu computes them, each with its bootstrap interval over sentences."

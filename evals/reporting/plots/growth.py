@@ -9,7 +9,7 @@ from evals.measurement import Measurement
 from evals.reporting.canvas import canvas, legend, logarithmic, look, points, shorten, two_lines
 from evals.reporting.headings import facts
 from evals.reporting.plotting import Undrawable, plot
-from evals.results import Result
+from evals.runs.results import Result
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

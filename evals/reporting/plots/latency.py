@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from evals.reporting.canvas import LINES, canvas, legend, logarithmic, look, shorten, two_lines
 from evals.reporting.headings import facts, title
 from evals.reporting.plotting import Undrawable, plot
-from evals.results import Result
+from evals.runs.results import Result
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

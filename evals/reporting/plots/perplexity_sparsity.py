@@ -8,7 +8,7 @@ from evals.reporting.canvas import canvas, legend, logarithmic, look, points, sh
 from evals.reporting.headings import facts, title
 from evals.reporting.lineage import Pruned, amounts, lineage
 from evals.reporting.plotting import Undrawable, plot
-from evals.results import Result
+from evals.runs.results import Result
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,7 +6,7 @@ from evals.reporting.canvas import two_lines
 from evals.reporting.frontier import Cost, pareto
 from evals.reporting.headings import facts
 from evals.reporting.plotting import Undrawable, plot
-from evals.results import Result
+from evals.runs.results import Result
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

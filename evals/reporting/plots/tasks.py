@@ -8,7 +8,7 @@ from evals.judging.task_scores import Scores, scale, task_scores
 from evals.reporting.canvas import column, legend, look, points, shorten
 from evals.reporting.headings import title
 from evals.reporting.plotting import Undrawable, plot
-from evals.results import Result
+from evals.runs.results import Result
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -24,7 +24,7 @@ from evals.sweeping import cell_process
 from evals.sweeping.cell_process import PROGRAM, CellProcess
 from evals.sweeping.engines import Ended, Job, engine
 from models.errors import EspalierError, RequestError, first_line
-from models.files import new_file, new_folder
+from models.storage.files import new_file, new_folder
 
 ROOT = Path(__file__).parents[3]
 PACKAGES = ("models", "training", "pruning", "evals")  # a cell imports nothing of the floors above

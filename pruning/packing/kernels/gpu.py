@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional
 
-from models.out_of_memory import ran_out
+from models.console.out_of_memory import ran_out
 from pruning.packing.kernels import semi_structured
 from pruning.packing.kernels.library import SlowKernels
 from pruning.packing.storage import DTYPES

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import torch
 
-from models.disk import explain
+from models.storage.disk import explain
 
 NAME = "espalier_kernels"
 SOURCES = ("operators.cpp", "products.cpp", "block.cpp", "plain.cpp", "avx2.cpp", "avx512.cpp")

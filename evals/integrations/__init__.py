@@ -1,0 +1,1 @@
+"""Metrics of Hugging Face evaluate, and ours as its modules."""

@@ -1,0 +1,1 @@
+"""One run: what is measured, and what it found."""

@@ -1,0 +1,1 @@
+"""What long work says and is told: progress, errors, stopping, units."""

@@ -1,0 +1,1 @@
+"""Kinds of model files: checked, fetched, converted or refused."""

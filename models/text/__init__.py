@@ -1,0 +1,1 @@
+"""Texts, documents and conversations: from what a person gives to token ids, and back."""

@@ -1,0 +1,1 @@
+"""The arithmetic of one projection: Gram matrices, least squares, exact choices, permutations."""

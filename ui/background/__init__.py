@@ -1,0 +1,1 @@
+"""What runs while the page is open: the worker, fetching, streaming, visitors."""

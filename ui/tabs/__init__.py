@@ -1,0 +1,1 @@
+"""The tabs and what stands on them."""
