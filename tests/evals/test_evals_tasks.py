@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from evals import evaluate_models, registry, task
 from evals.judging import choices
 from evals.judging.calibration import brier, confidence_bins, expected_calibration_error
-from evals.rows.rows import rows
+from evals.rows import rows
 from evals.runs.results import read_results
 from models.errors import EspalierError, RequestError
 
