@@ -26,7 +26,9 @@ PLAIN = (
     ("schedule", "one-shot"),
     ("budget", None),
     ("recover", "none"),
+    ("match", "none"),
 )
+MATCHES = ("none", "dense")
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,8 @@ class PruningConfig:
         may take; None is what each makes of the calibration text by itself, the same in every run.
     columns: names, "prefix,completion", of the columns of the calibration text's rows that are joined to a document;
         None is what `models.text.columns` knows.
+    match: what a projection aims at: "none", its own outputs on the inputs that pruning left, or "dense", what brings
+        the pruned model's stream back to the dense one's (`pruning.adaptation.matching`); for solvers that change weights.
     budget: how large the pruned model may be, as `pruning.budget` reads it, in place of a sparsity: it is met to within
         the rounding of one row in each projection. With both, they must say the same.
 
@@ -68,6 +72,7 @@ class PruningConfig:
     seed: int = 0
     budget: str | None = None
     columns: str | None = None
+    match: str = "none"
 
     def __post_init__(self) -> None:
         if self.structure is None:
@@ -80,6 +85,7 @@ class PruningConfig:
         self._check_recovery()
         self._check_structure()
         self._check_pair()
+        self._check_match()
         self._settle_sparsity()
         self._check_shares()
         self._check_calibration()
@@ -123,6 +129,15 @@ class PruningConfig:
         if methods is not None and self.method not in methods:
             raise RequestError(
                 f"The solver {self.solver} cannot work with the method {self.method}: use --method {' or '.join(methods)}."
+            )
+
+    def _check_match(self) -> None:
+        if self.match not in MATCHES:
+            raise RequestError(f"Unknown match {self.match!r}: use one of {', '.join(MATCHES)}.")
+        if self.match != "none" and self.solver == "none":
+            raise RequestError(
+                f"--match {self.match} changes the weights that stay and --solver none keeps them: choose a solver, such "
+                "as exchange, or omit --match."
             )
 
     def _settle_sparsity(self) -> None:

@@ -57,6 +57,10 @@ class Part:
     name: str
     other: Silence | None = None
 
+    def has(self, projection: Projection) -> bool:
+        """Whether a projection of the block belongs to this part, and not to the one that is silent beside it."""
+        return self.other is None or (projection.role in ATTENTION) == (self.name == "attention")
+
     @contextmanager
     def alone(self) -> Iterator[None]:
         """Within it the block is this part alone."""

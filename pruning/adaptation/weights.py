@@ -75,16 +75,16 @@ class Trained:
             parameter.copy_(torch.where(mask, value.to(parameter.dtype), parameter))
 
 
-def check_separate(job: Job) -> None:
+RECONSTRUCT = "--recover reconstruct adapts them one by one: use --recover distill, or omit --recover"
+
+
+def check_separate(job: Job, why: str = RECONSTRUCT) -> None:
     """RequestError if two blocks share a parameter: what adapts it to one would spoil it for the other."""
     owners: dict[int, int] = {}
     for index, block in enumerate(job.anatomy.blocks):
         for name, parameter in block.named_parameters():
             if (first := owners.setdefault(id(parameter), index)) != index:
-                raise RequestError(
-                    f"Blocks {first} and {index} of this model share {name}, and --recover reconstruct adapts them one "
-                    "by one: use --recover distill, or omit --recover."
-                )
+                raise RequestError(f"Blocks {first} and {index} of this model share {name}, and {why}.")
 
 
 @contextmanager

@@ -101,6 +101,11 @@ def _add_settings(group) -> None:
     add("--structure", "none|layers", "single weights, or whole blocks (default: none)")
     add("--allocation", "NAME", "how the sparsity is shared out (default: uniform)")
     add("--solver", "NAME", "what becomes of the weights that stay (default: none)")
+    add(
+        "--match",
+        "none|dense",
+        "what projections aim at: their own outputs, or the dense model's stream (default: none)",
+    )
     add("--schedule", "NAME", "in how many steps the zeros come (default: one-shot)")
     add("--calibration", "embedded[:PARTS]|self|FILE|HUB_DATASET", "the text (default: embedded, all parts)")
     add("--columns", "A,B", "the columns of its rows that are joined (default: text, messages and the like)")

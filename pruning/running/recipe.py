@@ -27,7 +27,7 @@ from pruning.packing.format import Format
 STAGES = {  # in the order in which they run, each with the settings that it takes
     "calibrate": ("calibration", "columns", "samples", "sequence_length", "seed"),
     "allocate": ("sparsity", "budget", "allocation"),
-    "solve": ("method", "pattern", "solver", "schedule"),
+    "solve": ("method", "pattern", "solver", "schedule", "match"),
     "cut": ("structure", "method"),
     "recover": ("recover", "recover_minutes"),
     "pack": ("format",),

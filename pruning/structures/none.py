@@ -8,6 +8,7 @@ from functools import partial
 import torch
 
 from models.errors import EspalierError, RequestError
+from pruning.adaptation.matching import MatchedBlock, Matching, check_matching
 from pruning.anatomy.roles import Projection
 from pruning.collect.blockwise import BlockWalk
 from pruning.collect.statistics import InputStatistics
@@ -27,6 +28,8 @@ class WeightPruning:
     def plan(self, job: Job) -> Plan:
         """Counts and rules per projection. RequestError where the pattern does not fit."""
         config = job.config
+        if config.match != "none":
+            check_matching(job)
         pattern = config.parsed_pattern()
         shapes = {entry.name: (entry.rows, entry.columns) for entry in job.anatomy.projections}
         misfits = [(name, why) for name, shape in shapes.items() if (why := pattern.misfit(*shape))]
@@ -59,6 +62,9 @@ class WeightPruning:
         entries = {entry.name: entry for entry in plan.projections}
         reorder(job, {entry.name: entry.order for entry in plan.projections if entry.order})
         job.take_gradients(job.method.needs)  # before anything goes
+        if job.config.match != "none":
+            self._apply_matched(job, entries)
+            return self._done(plan, entries)
         walk = job.walk() if job.needs else None
         count = len(job.anatomy.blocks)
         with walk or nullcontext():
@@ -69,7 +75,41 @@ class WeightPruning:
                     entries[entry.name] = entry
                 if walk and index + 1 < count:
                     walk.advance(index, tick=lambda done, tick=tick: tick(0.5 + done / 2))
+        return self._done(plan, entries)
+
+    def _done(self, plan: Plan, entries: dict[str, ProjectionPlan]) -> Plan:
         return Plan(plan.structure, plan.method, plan.pattern, plan.sparsity, tuple(entries.values()))
+
+    def _apply_matched(self, job: Job, entries: dict[str, ProjectionPlan]) -> None:
+        """Prunes part by part, every projection towards what brings the pruned stream to the dense one."""
+        count = len(job.anatomy.blocks)
+        with Matching(job) as matching:
+            for index in range(count):
+                tick = job.stage(index, count, "Pruning block")
+                tick(0.0)
+                with matching.block(index) as block:
+                    for entry in self._matched_block(job, index, entries, block, tick):
+                        entries[entry.name] = entry
+
+    def _matched_block(
+        self, job: Job, index: int, entries: dict[str, ProjectionPlan], block: MatchedBlock, tick
+    ) -> list[ProjectionPlan]:
+        projections = job.anatomy.of_block(index)
+        if job.checkpoint and (done := job.checkpoint.restore(index, projections)) is not None:
+            return done
+        chosen: dict[str, ProjectionPlan] = {}
+        for aims in block.aims(tick):
+            for aim in aims:
+                projection = aim.projection
+                statistics = aim.statistics | job.gradients_of(projection, job.method.needs)
+                entry = replace(entries[projection.name], tokens=aim.tokens)
+                chosen[projection.name] = self._prune(job, projection, entry, statistics, aim.weight)
+        if missing := [each.name for each in projections if each.name not in chosen]:
+            raise EspalierError(f"No calibration token reached {missing[0]}: use more --samples, or omit --match.")
+        found = [chosen[each.name] for each in projections]
+        if job.checkpoint:
+            job.checkpoint.store(projections, found)
+        return found
 
     def _plan_projection(
         self, job: Job, projection: Projection, target: MaskRule, order: tuple[int, ...]
@@ -117,15 +157,25 @@ class WeightPruning:
         return chosen
 
     @torch.no_grad()
-    def _prune(self, job: Job, projection: Projection, entry: ProjectionPlan, statistics: dict) -> ProjectionPlan:
+    def _prune(
+        self,
+        job: Job,
+        projection: Projection,
+        entry: ProjectionPlan,
+        statistics: dict,
+        aim: torch.Tensor | None = None,
+    ) -> ProjectionPlan:
+        """Prunes one projection; towards the weight `aim` [R, C], fp32, where it is not its own."""
         weight = projection.weight
         if not bool(weight.isfinite().all()):
             raise EspalierError(f"{projection.name} has weights that are not finite: fetch the model again.")
         target = MaskRule(job.config.parsed_pattern(), entry.sparsity, job.method.group)
-        solution = solve(job, weight.float(), target, statistics)
+        # What is zero in the dense model stays so, whatever is aimed at.
+        wanted = weight.float() if aim is None else aim * (weight != 0)
+        solution = solve(job, wanted, target, statistics)
         if job.undo_steps is not None:
             job.undo_steps.append(partial(put_back, projection, weight.to("cpu", copy=True)))
-        error = relative_error(weight.float(), solution.weight, statistics.get("gram"))
+        error = relative_error(wanted, solution.weight, statistics.get("gram"))
         # Rounded here, so that what comes after is computed with the numbers that are saved.
         weight.copy_(solution.weight.to(job.stored_dtype(projection.parameter)))
         norms = statistics.get("column_norms")

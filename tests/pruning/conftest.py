@@ -25,3 +25,20 @@ def embedded_layers():
         with statistics:
             walk.run(1, before=statistics.begin)
     return [(entry.name, entry.weight.float().clone(), statistics.of(entry)) for entry in chosen]
+
+
+@pytest.fixture(scope="session")
+def livelier(tiny_model):
+    """A tiny model whose parts all have a say: random weights as they are begun with leave the stream as it was."""
+    import torch
+
+    from pruning.anatomy.roles import find_anatomy
+
+    def make(family: str, **options):
+        model = tiny_model(family, **options)
+        with torch.no_grad():
+            for projection in find_anatomy(model).projections:
+                projection.weight.normal_(0, 0.2, generator=torch.Generator().manual_seed(len(projection.name)))
+        return model
+
+    return make

@@ -41,20 +41,6 @@ def same(model, before: dict[str, torch.Tensor]) -> bool:
     return all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
-@pytest.fixture(scope="module")
-def livelier(tiny_model):
-    """A tiny model whose parts all have a say: random weights as they are begun with leave the stream as it was."""
-
-    def make(family: str, **options):
-        model = tiny_model(family, **options)
-        with torch.no_grad():
-            for projection in find_anatomy(model).projections:
-                projection.weight.normal_(0, 0.2, generator=torch.Generator().manual_seed(len(projection.name)))
-        return model
-
-    return make
-
-
 @pytest.fixture
 def job(tiny_tokenizer):
     """Opens a job for a model, on these texts."""

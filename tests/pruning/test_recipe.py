@@ -20,6 +20,7 @@ RECIPES = [
     Recipe(PruningConfig()),
     Recipe(PruningConfig(method="magnitude", sparsity=0.25), Format.parse("int8:64")),
     Recipe(PruningConfig(method="obs", solver="exchange", pattern="2:4", samples=4, sequence_length=64, seed=3)),
+    Recipe(PruningConfig(method="obs", solver="sparsegpt", match="dense")),
     Recipe(PruningConfig(structure="layers", sparsity=0.3, calibration="embedded:prose"), verify=False),
     Recipe(PruningConfig(method="wanda", recover="reconstruct+distill", recover_minutes=2, budget="3M"), Format.parse("2:4")),
 ]  # fmt: skip
