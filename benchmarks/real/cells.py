@@ -14,7 +14,8 @@ DENSE = "dense"
 PATTERNS = ("0.5", "2:4", "0.6", "4:8")  # as the table shows them
 AIMS = (PATTERNS[:2], PATTERNS[2:])  # what the second two show can wait
 FIRST = ("wanda", "magnitude", "sparsegpt")  # the baselines; what is ours follows, then the rest
-OURS = ("exchange", "fisher + exchange")
+MATCHED = ", matched"  # after a contender's name: with --match dense
+OURS = ("exchange", f"exchange{MATCHED}", "fisher + exchange", f"fisher + exchange{MATCHED}")
 REST = ("ria", "alps")
 RECOVERY = "reconstruct"
 
@@ -34,14 +35,15 @@ class Cell:
     @property
     def file(self) -> str:
         """The name of the file that its figures are stored in."""
-        return f"{self.name.replace(' + ', '+').replace('@', '-').replace(':', 'of')}.json"
+        return f"{self.name.replace(' + ', '+').replace(', ', ',').replace('@', '-').replace(':', 'of')}.json"
 
     def config(self, windows: int, length: int, calibration: str) -> PruningConfig:
         """The settings of its pruning, calibrated on so many windows of so many tokens."""
         name, _, recovery = self.contender.partition(f" + {RECOVERY}")
         recover = RECOVERY if recovery or self.contender.endswith(RECOVERY) else "none"
-        found = settings(self.pattern, name, windows)
-        return replace(found, sequence_length=length, calibration=calibration, recover=recover)
+        found = settings(self.pattern, name.removesuffix(MATCHED), windows)
+        match = "dense" if name.endswith(MATCHED) else "none"
+        return replace(found, sequence_length=length, calibration=calibration, recover=recover, match=match)
 
 
 def all_cells() -> list[Cell]:
@@ -69,7 +71,8 @@ def chosen(patterns: Sequence[str]) -> list[Cell]:
 
 
 def _base(contender: str) -> str:
-    return contender.removesuffix(f" + {RECOVERY}")
+    """The contender of `benchmarks.solvers` that it begins with."""
+    return contender.removesuffix(f" + {RECOVERY}").removesuffix(MATCHED)
 
 
 assert set(FIRST) | set(REST) <= set(CONTENDERS)
