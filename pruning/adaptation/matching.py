@@ -29,7 +29,7 @@ from pruning.collect.statistics import INPUT_STATISTICS, TOKENS_AT_ONCE, Accumul
 if TYPE_CHECKING:
     from pruning.job import Job
 
-RIDGE = 0.1  # of the mean square of the inputs: how strongly a target is drawn towards the dense weight
+RIDGE = 0.3  # of the mean square of the inputs: how strongly a target is drawn towards the dense weight
 ENDS_PART = 1e-2  # of what a part adds to the stream: how far its last projection's output may be from it
 
 
