@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @register("method", "magnitude", group="layer")
 def magnitude(weight: Tensor, statistics: Mapping[str, Tensor]) -> Tensor:
-    """The size of the weight, |W|; needs no text. The classic baseline.
+    """The size of the weight, |W|; needs no text. The classic baseline, far behind on language models.
 
     `weight` [R, C] -> scores [R, C]. Han et al., "Learning both Weights and Connections for Efficient Neural
     Networks" (2015), section 3; compared within the whole layer.
