@@ -7,17 +7,17 @@ from itertools import product
 
 from benchmarks.solvers import CONTENDERS, contenders, settings
 from models.errors import RequestError
-from pruning import registry
 from pruning.config import PruningConfig
 
 DENSE = "dense"
+RECOVERY = "reconstruct"
 PATTERNS = ("0.5", "2:4", "0.6", "4:8")  # as the table shows them
 AIMS = (PATTERNS[:2], PATTERNS[2:])  # what the second two show can wait
 FIRST = ("wanda", "magnitude", "sparsegpt")  # the baselines; what is ours follows, then the rest
 MATCHED = ", matched"  # after a contender's name: with --match dense
-OURS = ("exchange", f"exchange{MATCHED}", "fisher + exchange", f"fisher + exchange{MATCHED}")
+OURS = (f"fisher + exchange{MATCHED}", f"exchange{MATCHED}")  # of a pattern the first that can make it
 REST = ("ria", "alps")
-RECOVERY = "reconstruct"
+STEPS = {"0.5": ("exchange", f"exchange{MATCHED}", f"wanda + {RECOVERY}")}  # what each step to ours gives
 
 
 @dataclass(frozen=True)
@@ -47,18 +47,20 @@ class Cell:
 
 
 def all_cells() -> list[Cell]:
-    """Every cell that this version can make, the most important first."""
+    """Every cell, the most important first."""
     found = [Cell(DENSE)]
     for aim in AIMS:
-        for names, pattern in product((FIRST, (*OURS, *recovered()), REST), aim):
-            found += [Cell(name, pattern) for name in names if _base(name) in contenders(pattern)]
+        for names_of, pattern in product(
+            (lambda _: FIRST, ours, lambda pattern: (*REST, *STEPS.get(pattern, ()))), aim
+        ):
+            found += [Cell(name, pattern) for name in names_of(pattern)]
     return found
 
 
-def recovered() -> list[str]:
-    """The one-shot contenders that are recovered as well, if there is such a recovery."""
-    known = [entry.name for entry in registry.entries("recover")]
-    return [f"{name} + {RECOVERY}" for name in ("wanda", *OURS)] if RECOVERY in known else []
+def ours(pattern: str) -> tuple[str, str]:
+    """Our best contender in one shot at a pattern, and the same recovered."""
+    best = next(name for name in OURS if _base(name) in contenders(pattern))
+    return best, f"{best} + {RECOVERY}"
 
 
 def chosen(patterns: Sequence[str]) -> list[Cell]:
