@@ -53,9 +53,10 @@ OUT = Path(__file__).parent / "results" / "pruning_waits"
 METHODS: dict[str, dict] = {
     "magnitude": {"method": "magnitude"},
     "wanda": {"method": "wanda"},
-    "sparsegpt": {"method": "obs", "solver": "sparsegpt"},
-    "exchange": {"method": "obs", "solver": "exchange"},
-    "fisher + exchange": {"method": "fisher", "solver": "exchange"},
+    # As the page does it where a solver changes the weights.
+    "sparsegpt": {"method": "obs", "solver": "sparsegpt", "match": "dense"},
+    "exchange": {"method": "obs", "solver": "exchange", "match": "dense"},
+    "fisher + exchange": {"method": "fisher", "solver": "exchange", "match": "dense"},
 }
 SLIDER = "slider"
 POSITIONS = (0.1, 0.3, 0.5, 0.7, 0.9)

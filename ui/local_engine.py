@@ -19,7 +19,7 @@ from ui.background.fetching import GRACE, Fetcher, announcement
 from ui.background.live_twins import LiveTwins
 from ui.background.shelf import Shelf
 from ui.background.worker import Job, Worker
-from ui.engine import LAYOUTS, Method, Settings, Twin
+from ui.engine import LAYOUTS, NO_SOLVER, Method, Settings, Twin
 from ui.figures import Figures
 from ui.forms import Form, TextForm, form_of
 from ui.methods import methods_of_registry
@@ -119,11 +119,20 @@ class LocalEngine:
         """
         # The heavy half of the program, which a start without a twin need not wait for.
         from pruning import PruningConfig, Recipe, run
+        from pruning.adaptation.matching import can_match
+        from pruning.anatomy.roles import find_anatomy
         from pruning.packing.format import Format
         from pruning.packing.kernels import kernels
 
-        config = PruningConfig(settings.method, settings.sparsity, settings.pattern, solver=settings.solver)
         dense = self.dense(model)
+        matches = settings.solver != NO_SOLVER and can_match(find_anatomy(dense.model))
+        config = PruningConfig(
+            settings.method,
+            settings.sparsity,
+            settings.pattern,
+            solver=settings.solver,
+            match="dense" if matches else "none",
+        )
         # With the weights, which may be others than when a twin was made of a model of that name.
         of = f"{model} {dense.description.revision}"
         key = f"{of} {settings.method} {settings.sparsity!r} {settings.pattern} {settings.solver} {settings.layout}"

@@ -20,8 +20,8 @@ import torch
 from models.errors import RequestError
 from pruning.adaptation.parts import find_parts
 from pruning.adaptation.streams import StreamWalk
-from pruning.adaptation.weights import check_separate, holding
-from pruning.anatomy.roles import Projection
+from pruning.adaptation.weights import check_separate, holding, shared_parameter
+from pruning.anatomy.roles import Anatomy, Projection
 from pruning.collect.activations import Activations, InMemory, OnDisk
 from pruning.collect.blockwise import SeenEnough
 from pruning.collect.statistics import INPUT_STATISTICS, TOKENS_AT_ONCE, Accumulator
@@ -258,8 +258,17 @@ def _bias(projection: Projection) -> torch.Tensor | float:
     return 0.0 if bias is None else bias.detach().float()
 
 
+def can_match(anatomy: Anatomy) -> bool:
+    """Whether the model is one whose two streams can be matched: no mixture of experts, no parameter of two blocks."""
+    return not _has_experts(anatomy) and shared_parameter(anatomy) is None
+
+
 def check_matching(job: Job) -> None:
     """RequestError for a mixture of experts, whose inputs are not the same tokens in both streams, or shared blocks."""
-    if any(entry.expert is not None for entry in job.anatomy.projections):
+    if _has_experts(job.anatomy):
         raise RequestError("--match dense does not know mixtures of experts: omit --match.")
     check_separate(job, "--match dense treats them one by one: omit --match")
+
+
+def _has_experts(anatomy: Anatomy) -> bool:
+    return any(entry.expert is not None for entry in anatomy.projections)

@@ -13,6 +13,7 @@ from torch import nn
 from models.errors import EspalierError, RequestError
 
 if TYPE_CHECKING:
+    from pruning.anatomy.roles import Anatomy
     from pruning.job import Job
 
 
@@ -80,11 +81,19 @@ RECONSTRUCT = "--recover reconstruct adapts them one by one: use --recover disti
 
 def check_separate(job: Job, why: str = RECONSTRUCT) -> None:
     """RequestError if two blocks share a parameter: what adapts it to one would spoil it for the other."""
+    if (shared := shared_parameter(job.anatomy)) is not None:
+        name, first, second = shared
+        raise RequestError(f"Blocks {first} and {second} of this model share {name}, and {why}.")
+
+
+def shared_parameter(anatomy: Anatomy) -> tuple[str, int, int] | None:
+    """A parameter that two blocks share, by its name in the second, and the numbers of both; None if there is none."""
     owners: dict[int, int] = {}
-    for index, block in enumerate(job.anatomy.blocks):
+    for index, block in enumerate(anatomy.blocks):
         for name, parameter in block.named_parameters():
             if (first := owners.setdefault(id(parameter), index)) != index:
-                raise RequestError(f"Blocks {first} and {index} of this model share {name}, and {why}.")
+                return name, first, index
+    return None
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from torch.nn.functional import log_softmax
 
 from models.errors import Cancelled, RequestError
 from pruning import PruningConfig, Recipe, prune, run
-from pruning.adaptation.matching import RIDGE, Matching, aimed
+from pruning.adaptation.matching import RIDGE, Matching, aimed, can_match
 from pruning.anatomy.roles import find_anatomy
 from pruning.pipeline import opened
 
@@ -135,5 +135,6 @@ def test_what_makes_no_sense_is_refused_before_any_work(tiny_model, tiny_tokeniz
         PruningConfig(solver="refit", match="both")
     with pytest.raises(RequestError, match="omit one of them"):
         PruningConfig(structure="layers", match="dense")
+    assert can_match(find_anatomy(tiny_model("llama"))) and not can_match(find_anatomy(tiny_model("mixtral")))
     with pytest.raises(RequestError, match="mixtures of experts"):
         prune(tiny_model("mixtral"), tiny_tokenizer, config(), TEXTS)

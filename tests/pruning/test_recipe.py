@@ -122,18 +122,19 @@ def test_a_cell_of_a_sweep_makes_the_same_bytes(pruned, model, tmp_path, monkeyp
     assert [path.name for path in tmp_path.iterdir()] == ["cell"]
 
 
-def test_the_page_makes_the_same_weights(pruned, model):
+@pytest.mark.parametrize("method, solver, match", [("wanda", "none", "none"), ("obs", "sparsegpt", "dense")])
+def test_the_page_makes_the_same_weights(pruned, model, method, solver, match):
     from ui.engine import Settings
     from ui.local_engine import LocalEngine, calibration_sizes
 
     engine = LocalEngine(str(model), dtype="float32")
     try:
-        settings = Settings("wanda", 0.5, "unstructured", "none", "plain")
+        settings = Settings(method, 0.5, "unstructured", solver, "plain")
         sizes = calibration_sizes(engine.dense(str(model)), settings)
         twin = engine.prune(str(model), settings, silent)
     finally:
         engine.close()
-    made = run(Recipe(PruningConfig("wanda", 0.5, **sizes)), load(str(model), dtype="float32"))
+    made = run(Recipe(PruningConfig(method, 0.5, solver=solver, match=match, **sizes)), load(str(model), dtype="float32"))
     assert made.folder is None
     theirs, ours = twin.loaded.model.state_dict(), made.loaded.model.state_dict()
     assert theirs.keys() == ours.keys() and all(torch.equal(theirs[name], ours[name]) for name in ours)
