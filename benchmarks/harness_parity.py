@@ -62,11 +62,11 @@ HARNESS_TEXT = {
 # Starts as a person would, and stops where the first of the model's own files is loaded: tokenizer or configuration.
 OUR_START = """
 import sys
-import evals.contenders
+import evals.model_pool
 def reached(*words):
     import os
     os._exit(0)
-evals.contenders.load = evals.contenders.load_tokenizer = reached
+evals.model_pool.load = evals.model_pool.load_tokenizer = reached
 from evals.__main__ import main
 sys.argv = ["evals", "run", {model!r}, "--tasks", "reviews_en", "--cache", "none", "--out", {out!r}]
 main()
@@ -134,10 +134,10 @@ class Ours:
     """Espalier's evals on a model that is loaded."""
 
     def __init__(self, loaded):
-        from evals.asking.respondent import Respondent
+        from evals.asking.request_client import RequestClient
 
         self.loaded = loaded
-        self.respondent = Respondent("model", loaded.tokenizer, loaded.model.config, "", lambda: loaded)
+        self.client = RequestClient("model", loaded.tokenizer, loaded.model.config, "", lambda: loaded)
         self.task = Task("four", "", "choice", {}, PROMPT, options={"choices": "choices", "label": "label"})
 
     def choose(self, rows: list[dict]) -> list[dict]:
@@ -145,7 +145,7 @@ class Ours:
         from evals.judging import choices
         from models.console.progress import silent
 
-        answers = choices.answer(self.respondent, self.task, rows, silent)
+        answers = choices.answer(self.client, self.task, rows, silent)
         judged = [choices.judge(self.task, row, given) for row, given in zip(rows, answers, strict=True)]
         return [{"scores": given} | hits for given, hits in zip(answers, judged, strict=True)]
 

@@ -28,7 +28,7 @@ from benchmarks.harness_parity import Theirs, timed
 from benchmarks.parity import hub_layout
 from benchmarks.real.quality import JUDGES, digest
 from evals import task
-from evals.asking.respondent import Respondent
+from evals.asking.request_client import RequestClient
 from evals.environment import environment
 from models import load
 from models.console.command import Parser, add_debug, finish
@@ -79,12 +79,12 @@ def configuration(name: str) -> dict:
     return kept | {"dataset_path": "json", "test_split": "test"}
 
 
-def agreement(name: str, theirs: Theirs, respondent: Respondent, rows: list) -> dict:
+def agreement(name: str, theirs: Theirs, client: RequestClient, rows: list) -> dict:
     """How far the two differ on these rows of a task."""
     asked = task.find(name)
     judge = import_module(JUDGES[asked.metric])
     answers: list = []
-    ours_seconds = timed(lambda: answers.extend(judge.answer(respondent, asked, rows, silent)))
+    ours_seconds = timed(lambda: answers.extend(judge.answer(client, asked, rows, silent)))
     judged = [judge.judge(asked, row, given) for row, given in zip(rows, answers, strict=True)]
     reported: dict = {}
     config, made = configuration(name), [COUNTERPARTS[name].row(row) for row in rows]
@@ -134,11 +134,11 @@ def run(options: argparse.Namespace) -> None:
         print("Nothing is due: every task is stored.")
         return
     loaded = load(options.model, device="cpu", dtype=options.dtype)
-    respondent = Respondent("model", loaded.tokenizer, loaded.model.config, "", lambda: loaded)
+    client = RequestClient("model", loaded.tokenizer, loaded.model.config, "", lambda: loaded)
     with tempfile.TemporaryDirectory() as folder:
         theirs = Theirs(loaded, Path(folder))
         for name in due:
-            found = agreement(name, theirs, respondent, task.find(name).rows(options.source, options.rows))
+            found = agreement(name, theirs, client, task.find(name).rows(options.source, options.rows))
             stored[name] = found
             about = {"command": command_line(), "environment": environment() | {"lm_eval": version("lm_eval")}}
             write_json(options.out, document | about)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from evals.asking.respondent import Respondent
+from evals.asking.request_client import RequestClient
 from evals.measurement import Measurement
 from evals.rows.row import Row
 from evals.rows.samples import Sample
@@ -23,7 +23,7 @@ from models.console.progress import Progress, part
 
 Statistics = dict[str, Sequence[float]]  # of one sample, by figure
 Figures = Callable[[Task], Sequence[Figure]]
-Answer = Callable[[Respondent, Task, Sequence[Row], Progress], Sequence[Any]]
+Answer = Callable[[RequestClient, Task, Sequence[Row], Progress], Sequence[Any]]
 Judge = Callable[[Task, Row, Any], Statistics]
 Target = Callable[[Task, Row], Any]
 Protocol = Callable[[Task], dict]
@@ -53,14 +53,14 @@ def run_tasks(
     trial.notes += [note for task in tasks.values() for note in _flattered(trial, task)]
     available = {name: task.all_rows(trial.source) for name, task in tasks.items()}
     rows = {name: task.chosen(available[name], trial.most(task)) for name, task in tasks.items()}
-    names = trial.contenders.names
+    names = trial.pool.names
     found: dict[tuple[str, str], list[Sample]] = {}
     for at, model in enumerate(names):
-        respondent = trial.respondent(model)
+        client = trial.client(model)
         for number, (name, task) in enumerate(tasks.items()):
             done = at + number / len(tasks)
             share = part(trial.progress, done / len(names), (done + 1 / len(tasks)) / len(names))
-            answers = answer(respondent, task, rows[name], share)
+            answers = answer(client, task, rows[name], share)
             samples = [
                 Sample(place, row, task.prompt_of(row), target(task, row), given, judge(task, row, given))
                 for place, (row, given) in enumerate(zip(rows[name], answers, strict=True))
@@ -75,20 +75,20 @@ def run_tasks(
         for figure in figures(task):
             answered = {model: found[model, name] for model in names}
             yield from _figure(trial, metric, figure, answered, told, partial(_of_model, trial, details, task))
-        for model in trial.contenders.others if flips else ():
-            pairs = zip(found[trial.contenders.baseline, name], found[model, name], strict=True)
+        for model in trial.pool.others if flips else ():
+            pairs = zip(found[trial.pool.baseline, name], found[model, name], strict=True)
             shares = np.array([[flips(first.answer, second.answer)] for first, second in pairs])
             measured = _measurement("flip_rate", "", estimate(FLIP_RATE, shares, trial.seed), told)
-            yield Result(model, metric, measured, trial.contenders.baseline)
+            yield Result(model, metric, measured, trial.pool.baseline)
 
 
 def _figure(
     trial: Trial, group: str, figure: Figure, samples: dict[str, list[Sample]], protocol: dict, details: Callable
 ) -> Iterator[Result]:
     figure, matrices = clustered(figure, samples, protocol.get("cluster"))
-    if not len(matrices[trial.contenders.baseline]):  # a group that none of the few rows is of
+    if not len(matrices[trial.pool.baseline]):  # a group that none of the few rows is of
         return
-    baseline = trial.contenders.baseline
+    baseline = trial.pool.baseline
     count = sum(figure.name in sample.statistics for sample in samples[baseline])
     for model, matrix in matrices.items():
         found = estimate(figure, matrix, trial.seed)._replace(n=count)
@@ -109,8 +109,8 @@ def _of_model(trial: Trial, details: Details, task: Task, model: str, samples: S
 
 def _flattered(trial: Trial, task: Task) -> Iterator[str]:
     if "trained_on" in task.options:
-        for name in trial.contenders.names:
-            if trial.contenders.dense(name) == "embedded":
+        for name in trial.pool.names:
+            if trial.pool.dense(name) == "embedded":
                 yield f"{name} was trained on {task.options['trained_on']}: its figures on {task.name} flatter it."
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from evals.asking.cache import Cache
-from evals.asking.respondent import Respondent
-from evals.contenders import Contenders
+from evals.asking.request_client import RequestClient
+from evals.model_pool import ModelPool
 from evals.rows.samples import Sample
 from evals.task import Task
 from evals.text_losses.data import Text
@@ -26,7 +26,7 @@ class Trial:
     `source` is the folder of the public data sets.
     """
 
-    contenders: Contenders
+    pool: ModelPool
     text: Text
     quick: bool
     seed: int
@@ -48,6 +48,6 @@ class Trial:
         """How many rows of a task are measured; None for all that it has."""
         return self.limit or (QUICK_ROWS if self.quick else None)
 
-    def respondent(self, name: str) -> Respondent:
+    def client(self, name: str) -> RequestClient:
         """The model of that name as that which answers requests; its weights are loaded when they are needed."""
-        return self.contenders.respondent(name, self.answers)
+        return self.pool.client(name, self.answers)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from evals import task
-from evals.asking.respondent import Respondent
+from evals.asking.request_client import RequestClient
 from evals.protocols import Request, find
 from evals.text_losses.closeness import token_closeness
 from evals.text_losses.data import Text
@@ -57,14 +57,14 @@ def closeness(dense: Loaded, pruned: Loaded, measured: Sequence[Text], windows: 
 
 def tasks(loaded: Loaded, source: Path, rows: int | None, progress: Progress, names: Sequence[str] = TASKS) -> dict:
     """By task the hits of each accuracy, one figure 0 or 1 a row, and what was asked."""
-    respondent = Respondent("model", loaded.tokenizer, loaded.model.config, "", lambda: loaded)
+    client = RequestClient("model", loaded.tokenizer, loaded.model.config, "", lambda: loaded)
     found = {}
     for at, name in enumerate(names):
         share = part(progress, at / len(names), (at + 1) / len(names))
         asked = task.find(name)
         chosen = asked.rows(source, rows)
         judge = import_module(JUDGES[asked.metric])
-        answers = judge.answer(respondent, asked, chosen, share)
+        answers = judge.answer(client, asked, chosen, share)
         judged = [judge.judge(asked, row, given) for row, given in zip(chosen, answers, strict=True)]
         hits = {kind: "".join(f"{one[kind][0]:.0f}" for one in judged) for kind in ACCURACIES if kind in judged[0]}
         found[name] = {"hits": hits, "asked": digest(asked, chosen)}

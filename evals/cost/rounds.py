@@ -1,4 +1,4 @@
-"""Contenders timed in turns, A B A B, so that a drift of the machine's clock or heat meets all alike.
+"""ModelPool timed in turns, A B A B, so that a drift of the machine's clock or heat meets all alike.
 
 Rounds go on until there are both enough of them and enough measured seconds. Where the share of the processors that
 other programs use is watched, rounds that they disturbed are measured again, a few times; then they are kept and

@@ -8,7 +8,7 @@
     output rate   output tokens of the batch / end to end, prefill included, in tokens a second (vLLM)
     load time     seconds to read the weights and move them to the device, in a fresh process, libraries imported
 
-Contenders run in turns (`evals.cost.rounds`); warm-up runs are kept apart. The middle is the median over runs with a
+ModelPool run in turns (`evals.cost.rounds`); warm-up runs are kept apart. The middle is the median over runs with a
 bootstrap interval. A speed-up is the ratio of two medians, the first contender's time over the other's, with the
 rounds drawn together.
 """

@@ -6,7 +6,7 @@ nothing, `[]` for none).
 
 from collections.abc import Iterator, Sequence
 
-from evals.asking.respondent import Respondent
+from evals.asking.request_client import RequestClient
 from evals.judging.cutting import tell_cuts
 from evals.rows.row import Row
 from evals.runs.results import Result
@@ -27,10 +27,10 @@ def run_written(
     (`evals.judging.cutting`).
     """
 
-    def answer(respondent: Respondent, task: Task, rows: Sequence[Row], progress: Progress) -> list[str]:
+    def answer(client: RequestClient, task: Task, rows: Sequence[Row], progress: Progress) -> list[str]:
         prompts = [task.prompt_of(row) for row in rows]
-        written = respondent.write(prompts, task.option("max_new_tokens"), stops(task), progress)
-        tell_cuts(trial, respondent.name, task, [each.dropped for each in written])
+        written = client.write(prompts, task.option("max_new_tokens"), stops(task), progress)
+        tell_cuts(trial, client.name, task, [each.dropped for each in written])
         return [each.text for each in written]
 
     def protocol(task: Task) -> dict:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from evals.asking.likelihood import ChoiceScore, probabilities
-from evals.asking.respondent import Respondent
+from evals.asking.request_client import RequestClient
 from evals.judging import calibration, classification
 from evals.judging.cutting import tell_cuts
 from evals.rows.row import Row
@@ -74,20 +74,20 @@ def check_row(task: Task, row: Row) -> None:
 
 
 def answer(
-    respondent: Respondent, task: Task, rows: Sequence[Row], progress: Progress, trial: Trial | None = None
+    client: RequestClient, task: Task, rows: Sequence[Row], progress: Progress, trial: Trial | None = None
 ) -> list[Answer]:
     """The scores of every choice of every row; what was cut off their prompts is told to the trial."""
     asked = [(task.prompt_of(row), continuations(task, row)) for row in rows]
-    scored = respondent.likelihoods(asked, part(progress, 0, 0.9 if _by_pmi(task) else 1))
+    scored = client.likelihoods(asked, part(progress, 0, 0.9 if _by_pmi(task) else 1))
     if trial is not None:
-        tell_cuts(trial, respondent.name, task, [choices[0].dropped for choices in scored])
+        tell_cuts(trial, client.name, task, [choices[0].dropped for choices in scored])
     answers = [
         [_scores(score, text) for score, text in zip(choices, _counted(task, row, asked_of), strict=True)]
         for choices, row, (_, asked_of) in zip(scored, rows, asked, strict=True)
     ]
     if _by_pmi(task):
         distinct = list(dict.fromkeys(choice for _, choices in asked for choice in choices))
-        alone = respondent.likelihoods([("", [choice]) for choice in distinct], part(progress, 0.9, 1))
+        alone = client.likelihoods([("", [choice]) for choice in distinct], part(progress, 0.9, 1))
         prior = {choice: score.log_likelihood for choice, (score,) in zip(distinct, alone, strict=True)}
         for (_, choices), given in zip(asked, answers, strict=True):
             for choice, entry in zip(choices, given, strict=True):

@@ -46,26 +46,26 @@ def closeness(trial: Trial) -> Iterator[Result]:
     (protocol gptq), with intervals over windows. Greedy continuations of passages of the text are told by the median
     number of tokens until they part, and the share of them that never do.
     """
-    contenders = trial.contenders
-    if not contenders.others:
+    pool = trial.pool
+    if not pool.others:
         raise RequestError("closeness compares models with the first one: name at least two.")
-    baseline = contenders.baseline
+    baseline = pool.baseline
     asked = QUICK_PROMPTS if trial.quick else PROMPTS
     written: tuple[list[list[int]], list[list[int]]] | None = None
-    for at, name in enumerate(contenders.others):
-        share = part(trial.progress, at / len(contenders.others), (at + 1) / len(contenders.others))
-        dense, pruned = contenders.hold(baseline, name)
+    for at, name in enumerate(pool.others):
+        share = part(trial.progress, at / len(pool.others), (at + 1) / len(pool.others))
+        dense, pruned = pool.hold(baseline, name)
         try:
             refuse_other_tokenizer(dense, pruned)
         except RequestError as mismatch:
             trial.notes.append(f"{name} against {baseline}: {mismatch}")
             continue
-        context = min(contenders.record(each)["context"] for each in (baseline, name))
+        context = min(pool.record(each)["context"] for each in (baseline, name))
         windows = _windows(trial, dense, context)
         found = token_closeness(
             dense.model, pruned.model, torch.from_numpy(np.stack(windows.ids)), part(share, 0, ODDS_SHARE)
         )
-        told = {"dense": baseline, "dtype": str(contenders.precision).removeprefix("torch.")}
+        told = {"dense": baseline, "dtype": str(pool.precision).removeprefix("torch.")}
         yield from (Result(name, "closeness", each) for each in odds(found, windows, told))
         if written is None:
             length = max(1, min(PROMPT_TOKENS, context // 4))

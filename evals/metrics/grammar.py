@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from evals.asking.respondent import Respondent
+from evals.asking.request_client import RequestClient
 from evals.registry import metric
 from evals.rows.row import Row
 from evals.runs.results import Result
@@ -31,10 +31,10 @@ def grammar(trial: Trial) -> Iterator[Result]:
     yield from run_tasks(trial, "grammar", figures, answer, judge, lambda task, row: sides(task, row)[0])
 
 
-def answer(respondent: Respondent, task: Task, rows: Sequence[Row], progress: Progress) -> list[list[dict]]:
+def answer(client: RequestClient, task: Task, rows: Sequence[Row], progress: Progress) -> list[list[dict]]:
     """The log-likelihoods of both sentences of every row, whole, behind the token that a text begins with."""
     asked = [text for row in rows for text in sides(task, row)]
-    values = respondent.whole_texts(asked, progress)
+    values = client.whole_texts(asked, progress)
     answers = []
     for at in range(0, len(asked), 2):
         pair = zip(asked[at : at + 2], values[at : at + 2], strict=True)

@@ -25,12 +25,12 @@ def growth(trial: Trial) -> Iterator[Result]:
     Only the baseline and one contender are in memory at a time, each in a process of its own, and are timed in turns
     at every size. The baseline's own rows are those beside the first contender.
     """
-    contenders, beat = trial.contenders, Heartbeat(trial.progress)
-    context = min(contenders.record(name)["context"] for name in contenders.names)
-    contenders.hold()  # the processes need the memory
+    pool, beat = trial.pool, Heartbeat(trial.progress)
+    context = min(pool.record(name)["context"] for name in pool.names)
+    pool.hold()  # the processes need the memory
     plan = sweeps(context, trial.quick)
-    processes = pairs(contenders.names, contenders.device, contenders.dtype, beat.again)
-    races = max(1, len(contenders.others))
+    processes = pairs(pool.names, pool.device, pool.dtype, beat.again)
+    races = max(1, len(pool.others))
     beat(0.0, "growth")
     for at, racing in enumerate(processes):
         for step, sweep in enumerate(plan):

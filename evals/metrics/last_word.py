@@ -5,7 +5,7 @@ from functools import partial
 
 import numpy as np
 
-from evals.asking.respondent import Respondent
+from evals.asking.request_client import RequestClient
 from evals.judging.cutting import tell_cuts
 from evals.judging.last_word import cut
 from evals.registry import metric
@@ -37,13 +37,13 @@ def last_word(trial: Trial) -> Iterator[Result]:
 
 
 def answer(
-    respondent: Respondent, task: Task, rows: Sequence[Row], progress: Progress, trial: Trial | None = None
+    client: RequestClient, task: Task, rows: Sequence[Row], progress: Progress, trial: Trial | None = None
 ) -> list[dict[str, float]]:
     """The log-likelihood of every last word with its space, and whether greedy decoding writes it."""
     asked = [(context, [word]) for context, word in (cut(task.prompt_of(row)) for row in rows)]
-    found = respondent.likelihoods(asked, progress)
+    found = client.likelihoods(asked, progress)
     if trial is not None:
-        tell_cuts(trial, respondent.name, task, [score.dropped for (score,) in found])
+        tell_cuts(trial, client.name, task, [score.dropped for (score,) in found])
     return [{"log_likelihood": score.log_likelihood, "greedy": float(score.greedy)} for (score,) in found]
 
 

@@ -39,17 +39,17 @@ DEFINITIONS = {
 @metric()
 def memory(trial: Trial) -> Iterator[Result]:
     """Parameters, bytes in memory, packed and on disk, peak memory in a fresh process, and bytes of cache per token."""
-    contenders = trial.contenders
-    for name in contenders.names:
-        yield from (Result(name, "memory", count) for count in _counts(contenders.footprint(name)))
-        note = zeros_note(name, contenders.footprint(name))
+    pool = trial.pool
+    for name in pool.names:
+        yield from (Result(name, "memory", count) for count in _counts(pool.footprint(name)))
+        note = zeros_note(name, pool.footprint(name))
         trial.notes += [note] if note and note not in trial.notes else []
-    contenders.hold()
+    pool.hold()
     beat = Heartbeat(trial.progress)
-    for at, name in enumerate(contenders.names):
-        share = part(beat, at / len(contenders.names), (at + 1) / len(contenders.names))
-        compressed = compressed_bytes(weight_files(contenders.folder(name), name), part(share, 0.0, 0.2))
-        if compressed.compressor.startswith("zlib") and name == contenders.baseline:
+    for at, name in enumerate(pool.names):
+        share = part(beat, at / len(pool.names), (at + 1) / len(pool.names))
+        compressed = compressed_bytes(weight_files(pool.folder(name), name), part(share, 0.0, 0.2))
+        if compressed.compressor.startswith("zlib") and name == pool.baseline:
             trial.notes.append("Files were compressed with zlib: `pip install zstandard` for the usual bound by zstd.")
         measurements = [_on_disk(compressed), *_in_processes(trial, name, part(share, 0.2, 1.0), beat)]
         yield from (Result(name, "memory", measurement) for measurement in measurements)
@@ -58,12 +58,12 @@ def memory(trial: Trial) -> Iterator[Result]:
 
 def _in_processes(trial: Trial, name: str, progress: Progress, beat: Heartbeat) -> list[Measurement]:
     """The figures that need a process of their own; the peak is read first, before other work can raise it."""
-    contenders, runs = trial.contenders, QUICK_RUNS if trial.quick else RUNS
+    pool, runs = trial.pool, QUICK_RUNS if trial.quick else RUNS
     peaks: list[Peak] = []
     others: list[Measurement] = []
     for turn in range(runs):
         progress(turn / runs, f"{name}: memory of a process of its own")
-        with MeasuringProcess(name, contenders.device, contenders.dtype, beat.again) as process:
+        with MeasuringProcess(name, pool.device, pool.dtype, beat.again) as process:
             process.load()
             peaks.append(take_peak(process))
             if turn == 0:

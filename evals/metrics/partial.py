@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial as bound
 from typing import Any
 
-from evals.asking.respondent import Respondent
+from evals.asking.request_client import RequestClient
 from evals.judging.choices import chosen, flips
 from evals.judging.cutting import tell_cuts
 from evals.registry import metric
@@ -54,14 +54,14 @@ def partial(trial: Trial) -> Iterator[Result]:
 
 
 def answer(
-    respondent: Respondent, task: Task, rows: Sequence[Row], progress: Progress, trial: Trial | None = None
+    client: RequestClient, task: Task, rows: Sequence[Row], progress: Progress, trial: Trial | None = None
 ) -> list[Answer]:
     """The log-likelihood of the rest after each word (Trinh and Le 2018, partial scoring)."""
     sentences = [filled(task, row) for row in rows]
-    found = iter(respondent.likelihoods([(each, [rest]) for starts, rest in sentences for each in starts], progress))
+    found = iter(client.likelihoods([(each, [rest]) for starts, rest in sentences for each in starts], progress))
     scores = [[(start, next(found)[0]) for start in starts] for starts, _ in sentences]
     if trial is not None:
-        tell_cuts(trial, respondent.name, task, [max(score.dropped for _, score in some) for some in scores])
+        tell_cuts(trial, client.name, task, [max(score.dropped for _, score in some) for some in scores])
     return [
         [{"log_likelihood": score.log_likelihood, "prompt": start, "choice": score.choice} for start, score in some]
         for some in scores

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from evals import protocols
-from evals.asking.respondent import Respondent
+from evals.asking.request_client import RequestClient
 from evals.protocols import Request
 from evals.registry import metric
 from evals.runs.results import Result
@@ -26,18 +26,18 @@ def perplexity(trial: Trial) -> Iterator[Result]:
 
     The models are loaded one after the other, where the cache does not know their losses already.
     """
-    names = trial.contenders.names
-    respondents = {name: trial.respondent(name) for name in names}
-    windows = {name: _windows(trial, respondent) for name, respondent in respondents.items()}
+    names = trial.pool.names
+    clients = {name: trial.client(name) for name in names}
+    windows = {name: _windows(trial, client) for name, client in clients.items()}
     scored: dict[str, Scored] = {}
-    for at, (name, respondent) in enumerate(respondents.items()):
-        if note := overlap_note(name, trial.contenders.folder(name), respondent.tokenizer, trial.text):
+    for at, (name, client) in enumerate(clients.items()):
+        if note := overlap_note(name, trial.pool.folder(name), client.tokenizer, trial.text):
             trial.notes.append(note)
         share = part(trial.progress, at / len(names), (at + 1) / len(names))
-        scored[name] = _score(trial.contenders.precision, respondent, windows[name], share)
+        scored[name] = _score(trial.pool.precision, client, windows[name], share)
         yield from (Result(name, "perplexity", measurement) for measurement in summarise(scored[name]))
-    baseline = trial.contenders.baseline
-    for name in trial.contenders.others:
+    baseline = trial.pool.baseline
+    for name in trial.pool.others:
         try:
             compared = compare(scored[baseline], scored[name])
         except ProtocolMismatch as mismatch:
@@ -46,20 +46,20 @@ def perplexity(trial: Trial) -> Iterator[Result]:
         yield from (Result(name, "perplexity", measurement, baseline) for measurement in compared)
 
 
-def _windows(trial: Trial, respondent: Respondent):
+def _windows(trial: Trial, client: RequestClient):
     name = trial.options.get("protocol") or protocols.DEFAULT
     length, stride = trial.options.get("length"), trial.options.get("stride")
-    bos = protocols.bos_of(name, trial.options.get("bos"), respondent.config, respondent.tokenizer)
-    request = Request(respondent.context, length, stride, QUICK_WINDOWS if trial.quick else None, bos)
-    return protocols.find(name).cut(respondent.tokenizer, trial.text, request)
+    bos = protocols.bos_of(name, trial.options.get("bos"), client.config, client.tokenizer)
+    request = Request(client.context, length, stride, QUICK_WINDOWS if trial.quick else None, bos)
+    return protocols.find(name).cut(client.tokenizer, trial.text, request)
 
 
-def _score(precision: torch.dtype, respondent: Respondent, windows, progress: Progress) -> Scored:
+def _score(precision: torch.dtype, client: RequestClient, windows, progress: Progress) -> Scored:
     def answer(group: Group, share: Progress) -> np.ndarray:
         def compute(loaded: Loaded, ids: torch.Tensor) -> np.ndarray:
             return batch_losses(loaded.model, ids, group.first)
 
-        at_once = batch_size(respondent.config, group.ids.shape[1], precision.itemsize)
-        return respondent.losses(group.ids, compute, at_once, share, group.first)
+        at_once = batch_size(client.config, group.ids.shape[1], precision.itemsize)
+        return client.losses(group.ids, compute, at_once, share, group.first)
 
     return score_windows(windows, answer, str(precision).removeprefix("torch."), progress)

@@ -37,22 +37,22 @@ def speed(trial: Trial) -> Iterator[Result]:
     Where a contender is sparse, the baseline in our dense layout and the contender packed are timed too, unless the
     option `layouts` is off: the gain of the kernels and that of the zeros are then seen apart.
     """
-    contenders, beat = trial.contenders, Heartbeat(trial.progress)
-    context = min(contenders.record(name)["context"] for name in contenders.names)
-    names = contenders.layouts() if trial.options.get("layouts", True) else contenders.names
+    pool, beat = trial.pool, Heartbeat(trial.progress)
+    context = min(pool.record(name)["context"] for name in pool.names)
+    names = pool.layouts() if trial.options.get("layouts", True) else pool.names
     for name in names:
-        contenders.footprint(name)
-    contenders.hold()  # the processes need the memory
+        pool.footprint(name)
+    pool.hold()  # the processes need the memory
     sizes = settings(context, trial.quick)
-    for name in contenders.others:
-        note = zeros_note(name, contenders.footprint(name))
+    for name in pool.others:
+        note = zeros_note(name, pool.footprint(name))
         trial.notes += [note] if note and note not in trial.notes else []
     beat(0.0, "load times")
     loads: dict[str, list[float]] = {name: [] for name in names}
     for _ in range((QUICK_LOADS if trial.quick else LOADS) - 1):
         for name in names:
-            loads[name].append(load_seconds(name, contenders.device, contenders.dtype, beat.again))
-    processes = pairs(names, contenders.device, contenders.dtype, beat.again)
+            loads[name].append(load_seconds(name, pool.device, pool.dtype, beat.again))
+    processes = pairs(names, pool.device, pool.dtype, beat.again)
     races = max(1, len(names) - 1)
     for at, racing in enumerate(processes):
         for process in racing if at == 0 else racing[1:]:
@@ -74,7 +74,7 @@ def speed(trial: Trial) -> Iterator[Result]:
             trial.notes += disturbance_notes(f"{racing[-1].model}, speed at {setting}", [rounds])
             lanes = _lanes(racing, setting, rounds, load_before, trial.seed)
             for lane in lanes if at == 0 else lanes[1:]:
-                yield from _results(lane, setting.suffix(sizes[0]), contenders.baseline, trial.seed)
+                yield from _results(lane, setting.suffix(sizes[0]), pool.baseline, trial.seed)
     trial.progress(1.0, "speed")
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from evals.asking.cache import Cache, default_path
-from evals.contenders import Contenders
 from evals.environment import environment
 from evals.integrations.hub_metrics import hub_results
+from evals.model_pool import ModelPool
 from evals.reporting.harness_export import export
 from evals.reporting.table import markdown
 from evals.runs.finished import Finished
@@ -61,7 +61,7 @@ def evaluate_models(
         refuse_taken(out)
     chosen, chosen_tasks, folder, hub = choose(metrics, tasks, source, limit, columns, options)
     text = load_text(data)
-    contenders = Contenders(models, device, dtype, max(metric.models_at_once for metric in chosen))
+    pool = ModelPool(models, device, dtype, max(metric.models_at_once for metric in chosen))
     names = [*(metric.name for metric in chosen), *hub]
     created = datetime.now(timezone.utc).isoformat(timespec="seconds")
     settings = {
@@ -77,10 +77,10 @@ def evaluate_models(
     }
     place = environment()
     machine = {name: place[name] for name in ("cpu", "gpu", "cuda", "threads", "libraries")}
-    run = {"models": [[name, contenders.identity(name)] for name in models], "machine": machine}
+    run = {"models": [[name, pool.identity(name)] for name in models], "machine": machine}
     finished = Finished(out, settings | run)
     answers = _cache(cache)
-    trial = Trial(contenders, text, quick, seed, silent, [], chosen_tasks, folder, limit, settings["options"], answers)
+    trial = Trial(pool, text, quick, seed, silent, [], chosen_tasks, folder, limit, settings["options"], answers)
     results: list[Result] = []
     notes: list[str] = []
     try:
@@ -88,7 +88,7 @@ def evaluate_models(
         # A metric that scores refuses by itself; before it others must not have been measured for nothing.
         if any(metric.scores for metric in open_metrics) and not open_metrics[0].scores:
             for name in reversed(models):  # the first is measured first: it stays in memory
-                trial.respondent(name).refuse_leaks()
+                trial.client(name).refuse_leaks()
         for at, metric in enumerate(chosen):
             trial.progress = part(progress or silent, at / len(chosen), (at + 1) / len(chosen))
             if (known := finished.find(metric.name)) is None:
@@ -99,7 +99,7 @@ def evaluate_models(
             results += known[0]
             notes += known[1]
         for name in hub:
-            results += hub_results(name, trial.samples, contenders.baseline, notes, seed, silent)
+            results += hub_results(name, trial.samples, pool.baseline, notes, seed, silent)
     finally:
         if answers is not None:
             answers.close()
@@ -109,9 +109,9 @@ def evaluate_models(
         "command": command or f"evaluate_models({list(models)!r}, metrics={names!r}, data={data!r}, quick={quick})",
         "environment": place,
         "settings": settings,
-        "models": [contenders.record(name) for name in _measured(contenders.names, results)],
+        "models": [pool.record(name) for name in _measured(pool.names, results)],
         "results": [result.as_dict() for result in with_holm(results)],
-        "notes": [*contenders.notes(), *notes],
+        "notes": [*pool.notes(), *notes],
         "seconds": round(time.monotonic() - began, 1),
     }
     validate(document, FILE_NAME)

@@ -23,14 +23,14 @@ TASKS = {
 
 
 class Short:
-    """Contenders whose context is too short: the prompts lose what `LOST` says, the second model's nothing."""
+    """ModelPool whose context is too short: the prompts lose what `LOST` says, the second model's nothing."""
 
     names, baseline, others = ["short", "long"], "short", ["long"]
 
     def dense(self, name):
         return name
 
-    def respondent(self, name, answers):
+    def client(self, name, answers):
         def lost(prompt):
             return LOST.get(prompt.removesuffix(" end"), 0) if name == "short" else 0
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from evals.asking.cache import Cache, default_path, key
 from evals.asking.fingerprint import fingerprint as fingerprint_of
-from evals.contenders import Contenders
+from evals.model_pool import ModelPool
 from models.errors import EspalierError, RequestError
 from models.source import ModelSource
 
@@ -98,19 +98,19 @@ class Forbidden(AssertionError):
 
 @pytest.fixture
 def asked_of(tiny_folder, tmp_path):
-    """`asked_of(load=True)`: a respondent with a cache on disk; with `load` False it may not load its weights."""
+    """`asked_of(load=True)`: a client with a cache on disk; with `load` False it may not load its weights."""
     folder = str(tiny_folder(seed=5))
 
     def make(load=True):
-        contenders = Contenders([folder], "cpu", "float32")
-        respondent = contenders.respondent(folder, Cache(tmp_path / "answers"))
+        pool = ModelPool([folder], "cpu", "float32")
+        client = pool.client(folder, Cache(tmp_path / "answers"))
         if not load:
 
             def refuse():
                 raise Forbidden
 
-            respondent._load = refuse
-        return respondent
+            client._load = refuse
+        return client
 
     return make
 
@@ -122,12 +122,12 @@ def test_what_was_answered_once_needs_no_weights(asked_of):
     def compute(loaded, ids):
         return torch.rand(len(ids), 9, generator=torch.Generator().manual_seed(0)).numpy()
 
-    def answers(respondent):
+    def answers(client):
         return (
-            respondent.likelihoods(ASKED),
-            respondent.whole_texts(["a tree", "a wall"]),
-            respondent.write(["The gardener", "A tree that"], 5, ["\n"]),
-            respondent.losses(windows, compute, 2).tolist(),
+            client.likelihoods(ASKED),
+            client.whole_texts(["a tree", "a wall"]),
+            client.write(["The gardener", "A tree that"], 5, ["\n"]),
+            client.losses(windows, compute, 2).tolist(),
         )
 
     found = answers(first)
@@ -138,7 +138,7 @@ def test_what_was_answered_once_needs_no_weights(asked_of):
 
 def test_a_run_that_was_cut_off_goes_on_to_the_same_bits(asked_of, monkeypatch):
     from evals.asking import branches
-    from evals.asking import respondent as module
+    from evals.asking import client as module
 
     monkeypatch.setattr(branches, "BATCH_TOKENS", 60)
     asked = [(f"Review: {'a tree ' * at}", [" good", " rather bad", " bad"]) for at in range(12)]

@@ -47,7 +47,7 @@ def counting(monkeypatch):
 
     def measure(trial):
         calls.append(1)
-        return [Result(trial.contenders.baseline, "memory", Measurement("bytes", 1.0, "B", protocol={}))]
+        return [Result(trial.pool.baseline, "memory", Measurement("bytes", 1.0, "B", protocol={}))]
 
     found = replace(registry.find("memory"), measure=measure)
     monkeypatch.setattr(registry, "find", lambda name: found)
@@ -95,7 +95,7 @@ def test_finished_metrics_of_other_settings_are_ignored(tmp_path):
 def test_a_folder_that_cannot_be_written_is_refused_before_the_work(main, model, tmp_path, monkeypatch, command, out):
     (tmp_path / "file").write_text("x")
     (tmp_path / "round").symlink_to("round")
-    monkeypatch.setattr("evals.contenders.Contenders.hold", lambda *_: pytest.fail("a model was loaded"))
+    monkeypatch.setattr("evals.model_pool.ModelPool.hold", lambda *_: pytest.fail("a model was loaded"))
     monkeypatch.setattr("evals.reporting.report.draw_all", lambda *_: pytest.fail("plots were drawn"))
     words = {"sweep": ["--methods", "magnitude", "--sparsities", "0.5"]}.get(command, [])
     code, printed, errors = main(command, model, *words, "--out", tmp_path / out)

@@ -130,7 +130,7 @@ def measure(monkeypatch):
     racing = [FakeProcess("dense", 1.0), FakeProcess("pruned", 1.5)]
     monkeypatch.setattr(metric, "pairs", lambda *_: iter([racing]))
 
-    class Contenders:
+    class ModelPool:
         names, others, device, dtype = ["dense", "pruned"], ["pruned"], "cpu", "float32"
 
         def record(self, name):
@@ -140,7 +140,7 @@ def measure(monkeypatch):
             return []
 
     def run(progress=lambda *_: None):
-        trial = Trial(Contenders(), None, quick=True, seed=0, progress=progress)
+        trial = Trial(ModelPool(), None, quick=True, seed=0, progress=progress)
         return list(metric.growth(trial)), trial.notes
 
     return run

@@ -12,13 +12,13 @@ import pytest
 import torch
 from torch import nn
 
-from evals.contenders import Contenders
 from evals.cost import compression, gpu
 from evals.cost.kv_cache import measure_cache
 from evals.cost.memory import Peak, disk_bytes, measure, peak, peak_lengths, zeros_note
 from evals.cost.peak import high_water_mark, marks
 from evals.cost.sparse_storage import bitmask_bytes, sparse_bytes
 from evals.metrics import memory as metric
+from evals.model_pool import ModelPool
 from evals.trial import Trial
 from models.errors import Cancelled, EspalierError, RequestError
 
@@ -200,7 +200,7 @@ def measured(tiny_folder, tiny_model, monkeypatch):
     def run(*peaks, quick=False):
         left = iter(peaks)
         monkeypatch.setattr(metric, "take_peak", lambda process: next(left))
-        trial = Trial(Contenders([folder], "cpu", "float32"), None, quick, 0, lambda *_: None)
+        trial = Trial(ModelPool([folder], "cpu", "float32"), None, quick, 0, lambda *_: None)
         results = {result.measurement.metric: result.measurement for result in metric.memory(trial)}
         return results, trial.notes
 
@@ -248,30 +248,30 @@ def test_zeros_that_save_nothing_are_told():
 
 
 def test_contenders_are_in_memory_only_while_held_where_memory_is_scarce(tiny_folder, monkeypatch):
-    monkeypatch.setattr("evals.contenders.SPARE", 0.0)
+    monkeypatch.setattr("evals.model_pool.SPARE", 0.0)
     names = [str(tiny_folder(seed=seed)) for seed in range(3)]
-    contenders = Contenders(names, "cpu", "float32", models_at_once=2)
-    first, second = contenders.hold(names[0], names[1])
-    (kept,) = contenders.hold(names[0])
+    pool = ModelPool(names, "cpu", "float32", models_at_once=2)
+    first, second = pool.hold(names[0], names[1])
+    (kept,) = pool.hold(names[0])
     assert kept.model is first.model
-    again = contenders.hold(names[0], names[1])[1]
+    again = pool.hold(names[0], names[1])[1]
     assert again.model is not second.model
-    assert contenders.record(names[2])["parameters"] == contenders.footprint(names[0]).parameters
-    assert (contenders.baseline, contenders.others) == (names[0], names[1:])
-    record = contenders.record(names[0])
+    assert pool.record(names[2])["parameters"] == pool.footprint(names[0]).parameters
+    assert (pool.baseline, pool.others) == (names[0], names[1:])
+    record = pool.record(names[0])
     assert record["id"] == names[0] and record["bytes_on_disk"] > record["bytes_in_memory"] > 0
 
 
 def test_what_cannot_be_held_together_is_refused_before_loading(tiny_folder, monkeypatch):
     folders = [str(tiny_folder(seed=seed)) for seed in range(2)]
     asked = []
-    monkeypatch.setattr("evals.contenders.require", lambda size, device, what: asked.append(size))
-    Contenders(folders, "cpu", "float32", models_at_once=1)
-    Contenders(folders, "cpu", "float32", models_at_once=2)
+    monkeypatch.setattr("evals.model_pool.require", lambda size, device, what: asked.append(size))
+    ModelPool(folders, "cpu", "float32", models_at_once=1)
+    ModelPool(folders, "cpu", "float32", models_at_once=2)
     assert asked[1] == 2 * asked[0] > 0
 
 
 @pytest.mark.parametrize(("names", "line"), [([], "name at least one"), (["a", "a"], "named twice")])
 def test_no_model_and_one_twice_are_refused(names, line):
     with pytest.raises(RequestError, match=line):
-        Contenders(names)
+        ModelPool(names)

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from evals import contenders, evaluate_models
+from evals import evaluate_models, model_pool
 from evals.text_losses.data import load_text
 from evals.text_losses.perplexity import perplexity
 from models import load
@@ -75,6 +75,6 @@ def test_what_was_scored_once_is_not_scored_again(pair, text, protocol, tmp_path
     ],
 )
 def test_a_protocol_that_makes_no_sense_is_refused_before_a_model_is_loaded(pair, text, options, line, monkeypatch):
-    monkeypatch.setattr(contenders, "load", None)
+    monkeypatch.setattr(model_pool, "load", None)
     with pytest.raises(RequestError, match=line):
         evaluate_models(pair, metrics=["perplexity"], data=text, cache=None, options=options)

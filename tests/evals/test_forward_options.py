@@ -9,7 +9,7 @@ import torch
 import transformers
 
 from evals.asking.likelihood import log_likelihoods, packs, score_choices, score_pairs
-from evals.asking.respondent import Respondent
+from evals.asking.request_client import RequestClient
 from evals.text_losses.scoring import token_losses
 from models.errors import EspalierError
 from models.loading import Loaded
@@ -70,8 +70,8 @@ def test_the_page_and_the_harness_ask_it_so_too(model, tiny_tokenizer):
     choices = [" good", " bad", " long and winding"]
     direct = score_choices(model, tiny_tokenizer, "The tree is", choices)
     loaded = Loaded(model, tiny_tokenizer, None)
-    respondent = Respondent("model", tiny_tokenizer, model.config, "", lambda: loaded)
-    (through,) = respondent.likelihoods([("The tree is", choices)])
+    client = RequestClient("model", tiny_tokenizer, model.config, "", lambda: loaded)
+    (through,) = client.likelihoods([("The tree is", choices)])
     for one, other in zip(direct, through, strict=True):
         assert isclose(one.log_likelihood, other.log_likelihood, abs_tol=2e-4)
 

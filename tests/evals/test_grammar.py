@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from evals.asking.respondent import Respondent
+from evals.asking.request_client import RequestClient
 from evals.metrics.grammar import answer, figures, judge
 from evals.task import Task
 from models import Loaded
@@ -31,8 +31,8 @@ def some_pairs(count: int) -> list[dict]:
 
 
 def answers(loaded, rows: list[dict]) -> list[list[dict]]:
-    respondent = Respondent("model", loaded.tokenizer, loaded.model.config, "", lambda: loaded)
-    return answer(respondent, TASK, rows, silent)
+    client = RequestClient("model", loaded.tokenizer, loaded.model.config, "", lambda: loaded)
+    return answer(client, TASK, rows, silent)
 
 
 def whole_sentence(loaded, sentence: str) -> float:

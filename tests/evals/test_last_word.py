@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evals.asking.respondent import Respondent
+from evals.asking.request_client import RequestClient
 from evals.judging.last_word import cut
 from evals.metrics.last_word import LARGEST_LOG, answer, figures, judge, perplexity
 from evals.statistics.figures import estimate
@@ -29,9 +29,9 @@ TASK = Task("own", "", "last_word", {}, "{text}")
 def measured(model, tokenizer, passages) -> dict:
     """The figures by name."""
     loaded = Loaded(model, tokenizer, None)
-    respondent = Respondent("model", tokenizer, loaded.model.config, "", lambda: loaded)
+    client = RequestClient("model", tokenizer, loaded.model.config, "", lambda: loaded)
     rows = [{"text": passage} for passage in passages]
-    judged = [judge(TASK, row, given) for row, given in zip(rows, answer(respondent, TASK, rows, silent), strict=True)]
+    judged = [judge(TASK, row, given) for row, given in zip(rows, answer(client, TASK, rows, silent), strict=True)]
     return {figure.name: estimate(figure, np.array([each[figure.name] for each in judged])) for figure in figures(TASK)}
 
 

@@ -10,7 +10,7 @@ import transformers
 from evals import evaluate_models
 from evals.asking.cache import Cache
 from evals.asking.likelihood import log_likelihoods, packs, score_choices
-from evals.contenders import Contenders
+from evals.model_pool import ModelPool
 from evals.text_losses.closeness import token_closeness
 from evals.text_losses.perplexity import perplexity
 from evals.text_losses.scoring import token_losses
@@ -74,11 +74,11 @@ def test_the_verdict_is_kept_with_the_answers_and_figures_of_before_are_not_beli
     bert_folder, tmp_path, monkeypatch
 ):
     answers = Cache(tmp_path / "answers.sqlite")
-    contenders = Contenders([bert_folder], dtype="float32")
+    pool = ModelPool([bert_folder], dtype="float32")
     asked = ("A tree is", [" good", " bad"])
     with pytest.raises(RequestError, match=REFUSED):
-        contenders.respondent(bert_folder, answers).likelihoods([asked])
-    again = Contenders([bert_folder], dtype="float32").respondent(bert_folder, answers)
+        pool.client(bert_folder, answers).likelihoods([asked])
+    again = ModelPool([bert_folder], dtype="float32").client(bert_folder, answers)
     monkeypatch.setattr(again, "_load", lambda: pytest.fail("loaded again"))
     with pytest.raises(RequestError, match=REFUSED):
         again.likelihoods([asked])

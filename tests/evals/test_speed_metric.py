@@ -42,7 +42,7 @@ def timed(monkeypatch):
     with torch.no_grad():
         halved.weight[:, ::2] = 0
 
-    class Contenders:
+    class ModelPool:
         names, others, baseline, device, dtype = ["dense", "fast", "equal"], ["fast", "equal"], "dense", "cpu", "auto"
 
         def layouts(self):
@@ -58,7 +58,7 @@ def timed(monkeypatch):
             return measure(halved if name == "equal" else nn.Linear(8, 8))
 
     def run(quick=False, notes=()):
-        trial = Trial(Contenders(), None, quick, 0, lambda *_: None, list(notes))
+        trial = Trial(ModelPool(), None, quick, 0, lambda *_: None, list(notes))
         return list(metric.speed(trial)), trial.notes
 
     return run

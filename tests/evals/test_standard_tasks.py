@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from evals import evaluate_models, task
-from evals.asking.respondent import Respondent
+from evals.asking.request_client import RequestClient
 from evals.forms import shaped
 from evals.forms.hellaswag import cleaned
 from evals.judging import choices
@@ -93,13 +93,13 @@ def test_piqa_reads_its_answers_beside_its_questions(tmp_path):
         piqa.rows(tmp_path)
 
 
-def respondent(model, tokenizer) -> Respondent:
-    return Respondent("tiny", tokenizer, model.config, "", lambda: type("Held", (), {"model": model}))
+def client(model, tokenizer) -> RequestClient:
+    return RequestClient("tiny", tokenizer, model.config, "", lambda: type("Held", (), {"model": model}))
 
 
 def test_the_length_of_a_choice_is_that_of_the_row(tiny_model, tiny_tokenizer):
     row = {"goal": "tie the branch", "sol1": "  with rope", "sol2": "Café", "label": 0}
-    (given,) = choices.answer(respondent(tiny_model(), tiny_tokenizer), task.find("piqa"), [row], silent)
+    (given,) = choices.answer(client(tiny_model(), tiny_tokenizer), task.find("piqa"), [row], silent)
     for entry, text in zip(given, (row["sol1"], row["sol2"]), strict=True):
         assert entry["norm"] == pytest.approx(entry["log_likelihood"] / len(text))
         assert entry["bytes"] == pytest.approx(entry["log_likelihood"] / len(text.encode()))
@@ -111,7 +111,7 @@ SENTENCE = {"sentence": "The tree that _ cut bears fruit.", "option1": "Ann", "o
 @torch.inference_mode()
 def test_partial_evaluation_scores_the_rest_after_each_word(tiny_model, tiny_tokenizer):
     model, winogrande = tiny_model(), task.find("winogrande")
-    (given,) = partial.answer(respondent(model, tiny_tokenizer), winogrande, [SENTENCE], silent)
+    (given,) = partial.answer(client(model, tiny_tokenizer), winogrande, [SENTENCE], silent)
     for entry, word in zip(given, ("Ann", "nobody"), strict=True):
         start = tiny_tokenizer(f"The tree that {word}")["input_ids"]
         ids = torch.tensor([tiny_tokenizer(f"The tree that {word} cut bears fruit.")["input_ids"]])

@@ -35,14 +35,14 @@ TASKS = {
 
 
 class Scripted:
-    """Contenders whose models write what a table says for each prompt."""
+    """ModelPool whose models write what a table says for each prompt."""
 
     def __init__(self, **models):
         self.models, self.asked = models, []
         self.names = list(models)
         self.baseline, *self.others = self.names
 
-    def respondent(self, name, answers):
+    def client(self, name, answers):
         def write(prompts, max_new_tokens, stop, progress):
             self.asked += prompts
             return [Written(self.models[name](prompt), 1, "stop", dropped=int("cut" in prompt)) for prompt in prompts]
@@ -50,9 +50,9 @@ class Scripted:
         return SimpleNamespace(name=name, write=write)
 
 
-def measured(chosen, contenders, source=None):
+def measured(chosen, pool, source=None):
     """The values of a task by (model, figure), and the trial."""
-    trial = Trial(contenders, None, False, 0, silent, chosen=[chosen], source=source)
+    trial = Trial(pool, None, False, 0, silent, chosen=[chosen], source=source)
     results = list(registry.find(chosen.metric).measure(trial))
     return {(result.model, result.measurement.metric): result.measurement for result in results}, trial
 
@@ -204,10 +204,10 @@ def test_a_missing_library_is_told_before_anything_is_written(tmp_path, monkeypa
     translation._metrics.cache_clear()
     summaries._scorer.cache_clear()
     own = written_task(tmp_path, [{"a": "x"}], metric=metric, prompt="{a}", language="nl", references=["a"])
-    contenders = Scripted(dense=str)
+    pool = Scripted(dense=str)
     with pytest.raises(RequestError, match=f"{package}: pip install -r requirements.txt"):
-        measured(own, contenders, tmp_path)
-    assert contenders.asked == []
+        measured(own, pool, tmp_path)
+    assert pool.asked == []
 
 
 def test_a_task_without_an_entry_that_its_metric_needs_is_refused(tmp_path):

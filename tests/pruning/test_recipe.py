@@ -134,7 +134,9 @@ def test_the_page_makes_the_same_weights(pruned, model, method, solver, match):
         twin = engine.prune(str(model), settings, silent)
     finally:
         engine.close()
-    made = run(Recipe(PruningConfig(method, 0.5, solver=solver, match=match, **sizes)), load(str(model), dtype="float32"))
+    made = run(
+        Recipe(PruningConfig(method, 0.5, solver=solver, match=match, **sizes)), load(str(model), dtype="float32")
+    )
     assert made.folder is None
     theirs, ours = twin.loaded.model.state_dict(), made.loaded.model.state_dict()
     assert theirs.keys() == ours.keys() and all(torch.equal(theirs[name], ours[name]) for name in ours)

@@ -10,7 +10,7 @@ import torch
 
 from evals.asking.cache import Cache
 from evals.asking.fingerprint import fingerprint
-from evals.asking.respondent import Respondent
+from evals.asking.request_client import RequestClient
 from evals.cost.memory import Footprint, measure
 from evals.environment import processor
 from models.errors import RequestError
@@ -29,7 +29,7 @@ WORTH_PACKING = 0.1  # share of zeros from which a model is also timed packed
 SPARE = 0.25  # of the free memory: models that take no more together stay loaded beside those that are held
 
 
-class Contenders:
+class ModelPool:
     """MODELs by name, in the order given; the first is the baseline.
 
     All are located and checked at once (files whole, family known, tokenizer readable, enough memory for as many as
@@ -83,10 +83,10 @@ class Contenders:
                 self._take_down(name)
         return [self._held[name] for name in names]
 
-    def respondent(self, name: str, answers: Cache | None = None) -> Respondent:
+    def client(self, name: str, answers: Cache | None = None) -> RequestClient:
         """A model as that which answers requests, from the cache of `answers` where it can."""
         tokenizer, config = self.tokenizer(name), load_config(self._sources[name])
-        return Respondent(name, tokenizer, config, self.identity(name), lambda: self.hold(name)[0], answers)
+        return RequestClient(name, tokenizer, config, self.identity(name), lambda: self.hold(name)[0], answers)
 
     def dense(self, name: str) -> str:
         """The id of the dense model that a model was pruned from; its own where no record tells."""

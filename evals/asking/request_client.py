@@ -33,7 +33,7 @@ WRITING_TOKENS = 4096  # of one batch, prompts and answers together
 Compute = Callable[[Loaded, list[int]], Iterable[tuple[int, bytes]]]  # numbers of requests -> their answers
 
 
-class Respondent:
+class RequestClient:
     """One model: `load` is called for its weights at the first request that the cache cannot answer.
 
     `fingerprint` tells it apart from every other model, dtype and device; without a cache everything is computed.
