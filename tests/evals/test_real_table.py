@@ -152,6 +152,8 @@ def test_cells_are_named_chosen_and_stored_apart():
             assert (config.samples, config.sequence_length) == (32, 1024)
             assert config.pattern == each.pattern or config.sparsity == float(each.pattern)
             assert (config.recover == cells.RECOVERY) == each.contender.endswith(cells.RECOVERY)
+            assert (config.match == "dense") == (cells.MATCHED in each.contender)
+            assert {f"{name}@{each.pattern}" for name in cells.ours(each.pattern)} <= set(names)
 
 
 ROWS = {
