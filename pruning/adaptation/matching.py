@@ -100,9 +100,11 @@ class MatchedBlock:
             self._move(self._dense_stream, dense=True)
             self._move(self._pruned_stream)
 
-    @torch.no_grad()
     def aims(self, tick: Callable[[float], None]) -> Iterator[list[Aim]]:
-        """What the projections aim at, those that read the same input together; each is pruned before the next is asked."""
+        """What the projections aim at, those that read the same input together; each is pruned before the next is asked.
+
+        Whoever ends early must close it (`contextlib.closing`): meanwhile the block is only one of its parts.
+        """
         parts = find_parts(self._job.model, self._projections, self._trial, self._pruned_stream[0])
         for place, part in enumerate(parts):
             with part.alone():
@@ -207,7 +209,7 @@ class MatchedBlock:
 
     def _move(self, stream: Activations, dense: bool = False) -> None:
         """Moves a stream on through what runs now."""
-        with torch.no_grad(), ExitStack() as stack:
+        with ExitStack() as stack:
             if dense:
                 stack.enter_context(self._holding_dense())
             for number in range(self._walk.count):
@@ -218,11 +220,12 @@ class MatchedBlock:
 
     def _dense_weight(self, projection: Projection) -> torch.Tensor:
         with self._holding_dense():
-            return projection.weight.float()
+            return projection.weight.detach().float()
 
     def _trial(self, hidden: torch.Tensor) -> torch.Tensor:
         return self._through(0, hidden)
 
+    @torch.no_grad()
     def _through(self, number: int, hidden: torch.Tensor) -> torch.Tensor:
         return self._walk.through(self._index, number, hidden)
 

@@ -1,9 +1,10 @@
 """Single weights become zero; every shape stays as it is."""
 
 import hashlib
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 
 import torch
 
@@ -98,18 +99,18 @@ class WeightPruning:
         if job.checkpoint and (done := job.checkpoint.restore(index, projections)) is not None:
             return done
         chosen: dict[str, ProjectionPlan] = {}
-        for aims in block.aims(tick):
-            for aim in aims:
+        with closing(block.aims(tick)) as found:
+            for aim in chain.from_iterable(found):
                 projection = aim.projection
                 statistics = aim.statistics | job.gradients_of(projection, job.method.needs)
                 entry = replace(entries[projection.name], tokens=aim.tokens)
                 chosen[projection.name] = self._prune(job, projection, entry, statistics, aim.weight)
         if missing := [each.name for each in projections if each.name not in chosen]:
             raise EspalierError(f"No calibration token reached {missing[0]}: use more --samples, or omit --match.")
-        found = [chosen[each.name] for each in projections]
+        done = [chosen[each.name] for each in projections]
         if job.checkpoint:
-            job.checkpoint.store(projections, found)
-        return found
+            job.checkpoint.store(projections, done)
+        return done
 
     def _plan_projection(
         self, job: Job, projection: Projection, target: MaskRule, order: tuple[int, ...]

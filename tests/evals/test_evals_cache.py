@@ -138,7 +138,7 @@ def test_what_was_answered_once_needs_no_weights(asked_of):
 
 def test_a_run_that_was_cut_off_goes_on_to_the_same_bits(asked_of, monkeypatch):
     from evals.asking import branches
-    from evals.asking import client as module
+    from evals.asking import request_client as module
 
     monkeypatch.setattr(branches, "BATCH_TOKENS", 60)
     asked = [(f"Review: {'a tree ' * at}", [" good", " rather bad", " bad"]) for at in range(12)]

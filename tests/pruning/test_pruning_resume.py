@@ -33,7 +33,7 @@ SETTINGS = {
 SUICIDE = """
 import os, signal, sys
 from transformers import PreTrainedModel
-from pruning import checkpoint, saving
+from pruning.saved import checkpoint, saving
 from pruning.commands.cli import main
 holder = {"Checkpoint": checkpoint.Checkpoint, "PreTrainedModel": PreTrainedModel}[sys.argv[1]]
 name, calls, first = sys.argv[2], int(sys.argv[3]), sys.argv[4] == "after"
