@@ -142,3 +142,9 @@ def run_cli():
         )
 
     return run
+
+
+@pytest.fixture
+def unchecked(monkeypatch):
+    """Saved folders are not loaded again in a fresh process: that takes seconds, and has tests of its own."""
+    monkeypatch.setattr("pruning.saved.saving.check_reload", lambda *_: None)

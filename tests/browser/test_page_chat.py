@@ -85,6 +85,7 @@ def test_two_turns_again_clear_and_plain(visit, address):
     expect(pane(page, "dense").locator(".said")).to_have_count(0)
 
 
+@pytest.mark.slow
 def test_a_conversation_that_is_too_long_loses_nothing_and_another_twin_begins_anew(visit, address):
     page = visit(address)
     prune(page)
@@ -102,6 +103,7 @@ def test_a_conversation_that_is_too_long_loses_nothing_and_another_twin_begins_a
     expect(pane(page, "dense")).to_contain_text("the conversation begins anew", timeout=WAIT)
 
 
+@pytest.mark.slow
 def test_a_stopped_answer_stays_in_the_conversation(visit, serve_app, tiny_folder):
     folder = tiny_folder("llama", chat=True, hidden_size=256, num_hidden_layers=8, max_position_embeddings=2048)
     page = visit(serve_app("--model", folder, "--dtype", "float32")[0])

@@ -154,6 +154,7 @@ def test_weights_of_an_adapter_without_its_settings_are_no_part_of_the_model(who
     assert load(str(whole), "cpu", "float32").description.notes == ()
 
 
+@pytest.mark.slow
 def test_the_record_of_a_pruning_and_the_results_of_a_run_say_it(whole, tmp_path, with_peft):
     write_adapter(tmp_path / "adapter", whole)
     name = str(tmp_path / "adapter")

@@ -8,6 +8,8 @@ from models.errors import RequestError
 from pruning import PruningConfig, prune
 from pruning.commands.cli import main
 
+pytestmark = pytest.mark.usefixtures("unchecked")
+
 HALF = "half \ud83d a character " + "the city lies on the river " * 20
 FINE = "the old bridge 😀 " * 40
 

@@ -19,6 +19,8 @@ from pruning.calibrating.windows import calibration_windows, join
 from pruning.calibration import find_source
 from pruning.commands.cli import main
 
+pytestmark = pytest.mark.usefixtures("unchecked")
+
 RECORD = json.loads((FOLDER / SOURCES).read_text(encoding="utf-8"))
 CHATML = (
     "{% for m in messages %}{{ '<|' + m['role'] + '|>' + m['content'] + eos_token + '\\n' }}{% endfor %}"

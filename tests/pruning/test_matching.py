@@ -13,6 +13,8 @@ from pruning.adaptation.matching import RIDGE, Matching, aimed, can_match
 from pruning.anatomy.roles import find_anatomy
 from pruning.pipeline import opened
 
+pytestmark = pytest.mark.usefixtures("unchecked")
+
 TEXTS = ["The gardener ties the young branches to the wall.", "A tree that is pruned well bears more fruit."] * 20
 FAMILIES = ["llama", "qwen2", "gemma2", "gpt2", "opt", "gptj", "bloom"]
 

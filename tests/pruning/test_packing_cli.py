@@ -62,11 +62,13 @@ def test_a_packed_folder_and_a_layout_load_whatever_was_imported_before(packed, 
     assert done.returncode == 0 and done.stdout.split() == ["LlamaForCausalLM"] * 2, done.stderr
 
 
+@pytest.mark.slow
 def test_inspect_counts_the_zeros_of_a_packed_folder(pruned, packed, run_cli):
     left, right = (json.loads(run_cli("pruning", "inspect", folder, "--json").stdout) for folder in (pruned, packed))
     assert left["projections"] == right["projections"] and right["agrees"] is True
 
 
+@pytest.mark.slow
 def test_prune_with_pack_saves_a_packed_folder_and_says_what_it_saves(tiny_folder, run_cli, tmp_path):
     settings = ("--method", "magnitude", "--sparsity", "0.7", "--pack", "int8", "--json")
     done = run_cli(*PRUNE, tiny_folder("gpt2"), "--out", tmp_path / "small", *settings)

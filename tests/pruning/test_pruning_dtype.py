@@ -14,6 +14,8 @@ from pruning import PruningConfig, prune
 from pruning.commands.cli import main
 from pruning.dense import load_dense
 
+pytestmark = pytest.mark.usefixtures("unchecked")
+
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 TEXTS = ["The gardener ties the young branches to the wall and cuts what grows away from it. " * 20]

@@ -13,6 +13,8 @@ from pruning.anatomy.capability import skeleton, take_capability
 from pruning.commands.cli import main
 from pruning.saved.saving import save_pruned
 
+pytestmark = pytest.mark.usefixtures("unchecked")
+
 TEXTS = ["The gardener ties the young branches to the wall. "] * 40
 
 

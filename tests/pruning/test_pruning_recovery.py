@@ -23,6 +23,8 @@ from pruning.pipeline import opened
 from pruning.recovery.distill import Distill
 from pruning.recovery.reconstruct import Reconstruct, relative_error
 
+pytestmark = pytest.mark.usefixtures("unchecked")
+
 TEXTS = ["The gardener ties the young branches to the wall.", "A tree that is pruned well bears more fruit."] * 20
 SPLIT = ["llama", "qwen3", "gemma2", "gpt2", "opt", "gpt_oss"]
 WHOLE = ["gptj", "bloom", "cohere"]

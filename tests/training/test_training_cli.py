@@ -51,6 +51,7 @@ def question(number):
     return {"question": "How many cats?", "answers": [{"text": str(number)}]}
 
 
+@pytest.mark.slow
 def test_the_three_commands_make_a_model_that_plain_transformers_loads(data, tmp_path, run_cli):
     # Not Muon: torch's multiplies in bfloat16 always, which takes seconds a step where the CPU has none.
     small = ("--batch", 2, "--length", 64, "--threads", 1, "--optimizer", "adamw")
