@@ -42,7 +42,7 @@ def real_short() -> str:
     for cell in _ordered(cells):
         perplexity = f"{figures.perplexity(cell, next(iter(TEXTS)))['value']:.1f}"
         mean = _percent(figures.mean_accuracy(cell))
-        accuracy = f"{mean['value']:.1f} ± {(mean['interval'][1] - mean['interval'][0]) / 2:.1f} %"
+        accuracy = f"{mean['value']:.1f}{_half(mean)} %"
         if cell["cell"] == DENSE:
             rows.append(["", DENSE, perplexity, "", accuracy, "", ""])
             continue
@@ -164,3 +164,8 @@ def _about(cells: dict[str, dict]) -> str:
 def _percent(entry: dict) -> dict:
     ends = entry["interval"] and [100 * end for end in entry["interval"]]
     return entry | {"value": 100 * entry["value"], "interval": ends}
+
+
+def _half(entry: dict) -> str:
+    """Half of an interval's width, as it stands behind the value."""
+    return f" ± {(entry['interval'][1] - entry['interval'][0]) / 2:.1f}" if entry["interval"] else ""

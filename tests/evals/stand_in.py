@@ -14,8 +14,15 @@ from evals.sweeping.sweep_plan import Request
 
 # Stands in for `evals.sweeping.cell`: what it does is told by its sparsity. It writes its name and its process to a log.
 STAND_IN = """
-import json, os, shutil, signal, subprocess, sys
+import json, os, shutil, signal, subprocess, sys, threading
 request = json.loads(sys.stdin.readline())
+def end_with_the_parent():
+    while os.read(0, 1024):
+        pass
+    if os.getpgrp() == os.getpid():
+        os.killpg(os.getpid(), signal.SIGKILL)
+    os._exit(1)
+threading.Thread(target=end_with_the_parent, daemon=True).start()
 template, log, meeting = sys.argv[1:]
 os.chdir(request["workspace"])
 name, sparsity = request["name"], (request["pruning"] or {}).get("sparsity")
