@@ -10,6 +10,7 @@ from models.errors import EspalierError, RequestError, first_line
 from models.formats.quantised import refuse_quantised_config
 from models.storage.disk import full
 from models.storage.reading import unopened
+from models.storage.weights import refuse_without_safetensors
 
 if TYPE_CHECKING:
     from huggingface_hub import ModelInfo
@@ -127,14 +128,3 @@ def _check_listing(model: str, files: list[tuple[str, int]], room: Room | None) 
         refuse_without_safetensors(model, [name for name, _ in files])
     if room is not None:
         room(sum(weights.values()))
-
-
-def refuse_without_safetensors(model: str, names: list[str]) -> None:
-    """Raises the RequestError for a folder or repository that holds no safetensors."""
-    pickles = [name for name in names if name.endswith((".bin", ".pt", ".pth", ".ckpt"))]
-    if pickles:
-        raise RequestError(
-            f"{model} holds its weights only as pickle files ({pickles[0]}), which can run code when opened: "
-            "use a safetensors version of it, or convert it where you trust it."
-        )
-    raise RequestError(f"{model} holds no .safetensors file: it is not a saved model, or it was saved only in part.")

@@ -9,7 +9,6 @@ from math import prod
 from pathlib import Path
 
 from models.errors import RequestError
-from models.formats.hub import refuse_without_safetensors
 from models.storage.reading import is_there, parse_object, reading
 
 ITEM_BYTES = {
@@ -124,3 +123,14 @@ def _fill(headers: list[TensorHeader], begin: int, end: int) -> bool:
     """Whether the tensors fill these bytes of a file without gap or overlap."""
     places = [(begin, begin), *sorted((header.begin, header.end) for header in headers), (end, end)]
     return all(before[1] == after[0] for before, after in pairwise(places))
+
+
+def refuse_without_safetensors(model: str, names: list[str]) -> None:
+    """Raises the RequestError for a folder or repository that holds no safetensors."""
+    pickles = [name for name in names if name.endswith((".bin", ".pt", ".pth", ".ckpt"))]
+    if pickles:
+        raise RequestError(
+            f"{model} holds its weights only as pickle files ({pickles[0]}), which can run code when opened: "
+            "use a safetensors version of it, or convert it where you trust it."
+        )
+    raise RequestError(f"{model} holds no .safetensors file: it is not a saved model, or it was saved only in part.")

@@ -3,31 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from models.console.progress import Progress, part
 from models.console.stopping import give_way
 from pruning.calibrating.windows import Windows, calibration_windows
+from pruning.live.store import InputNorms, store, stored
 from pruning.pipeline import opened
 from pruning.sharing import visit_dense
 
 if TYPE_CHECKING:
-    import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from pruning.config import PruningConfig
 
 STATISTIC = "column_norms"
-
-
-@dataclass(frozen=True)
-class InputNorms:
-    """`column_norms` of the dense model's projections by name, fp64 [C] on the CPU, over so many calibration tokens."""
-
-    norms: Mapping[str, torch.Tensor]
-    tokens: int
 
 
 def norms_of(
@@ -41,8 +32,6 @@ def norms_of(
 
     Errors as in `pruning.prune`; WriteFailed where they cannot be kept.
     """
-    from pruning.live.store import store, stored
-
     windows = calibration_windows(model, tokenizer, config, calibration, part(progress, 0.0, 0.05))
     key = fingerprint(model, windows)
     if (norms := stored(key)) is None:

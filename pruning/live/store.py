@@ -6,12 +6,12 @@ import contextlib
 import hashlib
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from models.storage.cache_folder import cache_folder
 from models.storage.files import TEMPORARY, new_file
-from pruning.live.input_norms import InputNorms
 
 if TYPE_CHECKING:
     import torch
@@ -19,6 +19,14 @@ if TYPE_CHECKING:
 FORM = "1"  # of the files: another one is not read
 MOST_BYTES = 64 << 20  # of all files together; those unused for longest go
 SUFFIX = ".safetensors"
+
+
+@dataclass(frozen=True)
+class InputNorms:
+    """`column_norms` of the dense model's projections by name, fp64 [C] on the CPU, over so many calibration tokens."""
+
+    norms: Mapping[str, torch.Tensor]
+    tokens: int
 
 
 def stored(key: str) -> InputNorms | None:
