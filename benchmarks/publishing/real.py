@@ -80,7 +80,7 @@ def real_packed() -> str:
             name = LAYOUTS.get(layout, layout)
             rows.append([cell["pattern"] or "none", name, format_bytes(found["bytes"]), rate, ratio])
     headers = ["zeros", "layout", "bytes in memory", "tokens/s", "times transformers, dense"]
-    return f"{table(headers, rows)}\n\nGreedy, batch 1, each pair in the same turns. {_about(cells)}"
+    return f"{table(headers, rows)}\n\nGreedy, batch 1, each pair in the same turns. {where(cells[DENSE])}"
 
 
 def real_dense() -> str:
