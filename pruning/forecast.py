@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from models.memory import parameter_bytes
+from pruning.adaptation.matching import STREAMS, matching_bytes
 from pruning.anatomy.roles import find_anatomy
 from pruning.calibrating.windows import Windows, window_length
 from pruning.collect.blockwise import Batch
@@ -31,7 +32,7 @@ class Forecast:
     """Bytes and seconds to expect of a pruning, without loading and saving.
 
     statistics_bytes: those of the first block, twice: as they are collected, and again as the solver works on them;
-    and gradients, if the method reads any, of all blocks.
+    and gradients, if the method reads any, of all blocks; where the dense stream is matched, the dense block as well.
     activation_bytes: the hidden states of all calibration windows between two blocks; where gradients are taken, those
     of a part of the windows between all blocks, in fp32, if they are more.
     recovery_bytes: what a recovery keeps of the dense model and of its training.
@@ -71,6 +72,7 @@ def forecast(
     length = window_length(model, config.sequence_length)
     job = Job(model, find_anatomy(model), config, read_windows=lambda: _random_window(model, length), device=device)
     seconds, statistics, gradients = 0.0, {}, {}
+    streams = 1 if config.match == "none" else STREAMS
     if plan.dropped:
         began = time.perf_counter()
         job.take_gradients(job.method.needs)
@@ -78,7 +80,7 @@ def forecast(
         seconds = config.samples * (time.perf_counter() - began)
         if job.needs:
             window_seconds, statistics = _first_block(job)
-            seconds += config.samples * len(job.anatomy.blocks) * window_seconds
+            seconds += streams * config.samples * len(job.anatomy.blocks) * window_seconds
         seconds += _solving_seconds(job, plan, statistics)
     recovery = Recovery(job).cost(config.samples * length if plan.dropped else 0)
     if recovery.tokens:
@@ -88,13 +90,13 @@ def forecast(
         else:
             seconds += 60 * minutes
     size = length * model.config.get_text_config().hidden_size  # of one window's hidden states
-    hidden = config.samples * size * next(model.parameters()).element_size() if statistics or gradients else 0
+    hidden = streams * config.samples * size * next(model.parameters()).element_size() if statistics or gradients else 0
     if gradients:
         at_once = min(max(TOKENS_AT_ONCE // length, 1), config.samples)
         hidden = max(hidden, at_once * size * 4 * len(job.anatomy.blocks))
     return Forecast(
         model_bytes=parameter_bytes(model),
-        statistics_bytes=2 * _bytes(statistics) + _bytes(gradients),
+        statistics_bytes=2 * _bytes(statistics) + _bytes(gradients) + (matching_bytes(job) if streams > 1 else 0),
         recovery_bytes=recovery.bytes if recovery.tokens else 0,
         activation_bytes=hidden,
         activations=activations,

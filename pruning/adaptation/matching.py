@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pruning.job import Job
 
 RIDGE = 0.3  # of the mean square of the inputs: how strongly a target is drawn towards the dense weight
+STREAMS = 2  # which wait between blocks, and which every block runs on
 ENDS_PART = 1e-2  # of what a part adds to the stream: how far its last projection's output may be from it
 
 
@@ -259,6 +260,12 @@ def aimed(gram: torch.Tensor, products: Sequence[torch.Tensor], weights: Sequenc
 def _bias(projection: Projection) -> torch.Tensor | float:
     bias = getattr(projection.module, "bias", None)
     return 0.0 if bias is None else bias.detach().float()
+
+
+def matching_bytes(job: Job) -> int:
+    """What matching holds besides the statistics: the first block dense, and X^T Y of its projections, fp32."""
+    block = sum(parameter.nbytes for parameter in job.anatomy.blocks[0].parameters())
+    return block + sum(4 * entry.rows * entry.columns for entry in job.anatomy.of_block(0))
 
 
 def can_match(anatomy: Anatomy) -> bool:

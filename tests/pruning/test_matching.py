@@ -8,9 +8,10 @@ import torch
 from torch.nn.functional import log_softmax
 
 from models.errors import Cancelled, RequestError
-from pruning import PruningConfig, Recipe, prune, run
+from pruning import PruningConfig, Recipe, preview, prune, run
 from pruning.adaptation.matching import RIDGE, Matching, aimed, can_match
 from pruning.anatomy.roles import find_anatomy
+from pruning.forecast import forecast
 from pruning.pipeline import opened
 
 pytestmark = pytest.mark.usefixtures("unchecked")
@@ -140,3 +141,15 @@ def test_what_makes_no_sense_is_refused_before_any_work(tiny_model, tiny_tokeniz
     assert can_match(find_anatomy(tiny_model("llama"))) and not can_match(find_anatomy(tiny_model("mixtral")))
     with pytest.raises(RequestError, match="mixtures of experts"):
         prune(tiny_model("mixtral"), tiny_tokenizer, config(), TEXTS)
+
+
+def test_a_forecast_counts_both_streams(tiny_model, tiny_tokenizer):
+    model = tiny_model("llama")
+
+    def expected(match: str):
+        settings = config(match=match)
+        return forecast(model, settings, preview(model, tiny_tokenizer, settings, TEXTS))
+
+    plain, matched = expected("none"), expected("dense")
+    assert matched.activation_bytes == 2 * plain.activation_bytes
+    assert matched.statistics_bytes > plain.statistics_bytes
