@@ -30,9 +30,9 @@ sys.path.insert(0, str(ROOT))
 from evals import statistics
 from evals.environment import environment
 from models import Loaded, load
-from models.forward.decoding import Generation, end_tokens
+from models.decoding import Generation, end_tokens
 from models.forward.plain_generation import plain_settings
-from models.forward.sampling import Sampling
+from models.sampling import Sampling
 from models.storage.files import write_json
 from models.text.prompts import prompt_ids
 from ui.parts.examples import PROMPTS

@@ -12,8 +12,8 @@ from evals.texts import prose
 from models import load
 from models.catalogue import find
 from models.catalogue.fetching import cached
-from models.forward.decoding import Generation
-from models.forward.sampling import Sampling
+from models.decoding import Generation
+from models.sampling import Sampling
 from models.text.chat import find_template
 from pruning import PruningConfig, prune
 from pruning.packing.layout import in_layout

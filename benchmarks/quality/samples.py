@@ -6,8 +6,8 @@ from evals.asking.writing import write
 from evals.judging.answering import stops
 from evals.task import find
 from models import Loaded
-from models.forward.decoding import Generation
-from models.forward.sampling import Sampling
+from models.decoding import Generation
+from models.sampling import Sampling
 
 PROMPTS = (
     "The city lies on the river",

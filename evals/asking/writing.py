@@ -1,4 +1,4 @@
-"""Writing greedily after many prompts at once: what `models.forward.decoding.Generation` does for one, in batches.
+"""Writing greedily after many prompts at once: what `models.decoding.Generation` does for one, in batches.
 
 transformers' own `generate` does the work where a model takes batches (`evals.asking.batching`): prompts of similar
 length share one, padded on the left and masked. In fp32 the texts are those that each prompt gets alone; in a narrower
@@ -23,11 +23,11 @@ from evals.asking.batching import padded, takes_batches
 from models.console.out_of_memory import enough_memory
 from models.console.progress import Progress, silent
 from models.console.quiet import quiet_transformers
+from models.decoding import Generation, StopTexts, end_tokens
 from models.description import context_length
 from models.errors import EspalierError, RequestError
-from models.forward.decoding import Generation, StopTexts, end_tokens
 from models.forward.plain_generation import plain_settings
-from models.forward.sampling import Sampling
+from models.sampling import Sampling
 from models.text.prompts import leading_tokens, prompt_ids
 from models.text.text_stream import TextStream
 
@@ -149,7 +149,7 @@ def _written_alone(generation: Generation, dropped: int, between: Callable[[floa
 
 
 class _Row:
-    """One prompt's text as it comes, ended as `models.forward.decoding.Generation` ends it."""
+    """One prompt's text as it comes, ended as `models.decoding.Generation` ends it."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, ends: set[int], stop: Sequence[str], most: int):
         self._stream = TextStream(tokenizer)

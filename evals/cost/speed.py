@@ -28,9 +28,9 @@ from evals.cost.timing import Run, clock_for, never, time_generation
 from evals.environment import load_average, threads
 from evals.measurement import Measurement
 from models.console.progress import Progress
+from models.decoding import PREFILL_CHUNK
 from models.description import context_length
 from models.errors import RequestError
-from models.forward.decoding import PREFILL_CHUNK
 from models.forward.state import open_state
 from models.text.prompts import prompt_ids
 

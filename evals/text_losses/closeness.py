@@ -10,10 +10,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from evals.text_losses.scoring import TOO_LARGE, batch_size, next_token_logits, position_pieces
 from models.console.out_of_memory import enough_memory
 from models.console.progress import Progress, silent
+from models.decoding import Generation
 from models.errors import EspalierError, RequestError
-from models.forward.decoding import Generation
-from models.forward.sampling import Sampling
 from models.loading import Loaded
+from models.sampling import Sampling
 from models.text.prompts import leading_tokens
 
 

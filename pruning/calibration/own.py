@@ -40,7 +40,7 @@ class Own:
         Data-Free Quantization Aware Training" (2023), section 2.1, sample like this. Raises EspalierError if the
         model's output is not finite.
         """
-        from models.forward.decoding import end_tokens
+        from models.decoding import end_tokens
 
         progress = request.progress or silent
         ends = end_tokens(request.model, request.tokenizer)

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from evals.asking.writing import Written, write
+from models.decoding import Generation
 from models.errors import Cancelled, EspalierError, RequestError
-from models.forward.decoding import Generation
-from models.forward.sampling import Sampling
+from models.sampling import Sampling
 
 PROMPTS = [
     "The gardener",

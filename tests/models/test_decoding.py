@@ -5,9 +5,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models.decoding import PREFILL_CHUNK, Generation, TextStream
 from models.errors import EspalierError, RequestError
-from models.forward.decoding import PREFILL_CHUNK, Generation, TextStream
-from models.forward.sampling import Sampler, Sampling
+from models.sampling import Sampler, Sampling
 
 PROMPT = "The gardener ties the young branches"
 FAMILIES = ["llama", "mistral", "qwen2", "qwen3", "gemma2", "phi3", "gpt2", "gpt_neox", "opt", "bloom"]
@@ -40,7 +40,7 @@ def test_a_prompt_read_in_pieces_gives_the_same_tokens(tiny_model, tiny_tokenize
 
 def test_the_clock_runs_only_inside_steps(tiny_model, tiny_tokenizer, monkeypatch):
     ticks = iter(range(1000))
-    monkeypatch.setattr("models.forward.decoding.time.perf_counter", lambda: float(next(ticks)))
+    monkeypatch.setattr("models.decoding.time.perf_counter", lambda: float(next(ticks)))
     generation = Generation(tiny_model(), tiny_tokenizer, PROMPT, Sampling(5, ignore_end=True)).run()
     assert generation.token_times == [1.0, 2.0, 3.0, 4.0, 5.0]
     assert generation.seconds == 5.0

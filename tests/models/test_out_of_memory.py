@@ -10,11 +10,11 @@ from evals.text_losses.perplexity import score
 from evals.texts import prose
 from models import Loaded, load
 from models.console.out_of_memory import ran_out
+from models.decoding import Generation
 from models.errors import EspalierError
 from models.forward.causality import refuse_leaks
-from models.forward.decoding import Generation
-from models.forward.sampling import Sampling
 from models.forward.state import carriage_of
+from models.sampling import Sampling
 
 
 def real_error() -> RuntimeError:

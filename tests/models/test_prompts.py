@@ -5,9 +5,9 @@ from tokenizers import Tokenizer
 from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 
+from models.decoding import Generation
 from models.errors import RequestError
-from models.forward.decoding import Generation
-from models.forward.sampling import Sampling
+from models.sampling import Sampling
 from models.text.prompts import beginning, leading_tokens, prompt_ids
 
 END = "<|endoftext|>"

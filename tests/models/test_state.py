@@ -6,9 +6,9 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache
 
-from models.forward.decoding import PREFILL_CHUNK, Generation
-from models.forward.sampling import Sampling
+from models.decoding import PREFILL_CHUNK, Generation
 from models.forward.state import REREADS, Carriage, carriage_of, open_state
+from models.sampling import Sampling
 
 SMALL = dict(
     vocab_size=320, hidden_size=32, num_hidden_layers=3, bos_token_id=0, eos_token_id=0, pad_token_id=0,

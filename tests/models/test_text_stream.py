@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from models.forward.decoding import Generation
-from models.forward.sampling import Sampling
+from models.decoding import Generation
+from models.sampling import Sampling
 from models.text.text_stream import UNKNOWN, TextStream
 
 LETTERS = "▁abcdefghijklmnopqrstuvwxyzHT.,!"
@@ -183,7 +183,7 @@ def test_a_stop_text_made_of_bytes_ends_at_once(tokenizers, tiny_model, monkeypa
     """In Llama-2's vocabulary a new line is a byte: it must end an answer when it comes, not a token later."""
     tokenizer = tokenizers["llama-2"]
     said = iter(tokenizer("a剪\nb", add_special_tokens=False)["input_ids"])
-    monkeypatch.setattr("models.forward.decoding.Sampler.choose", lambda self, history, logits: next(said))
+    monkeypatch.setattr("models.decoding.Sampler.choose", lambda self, history, logits: next(said))
     generation = Generation(tiny_model(), tokenizer, [5, 6], Sampling(20, stop=("\n",))).run()
     assert (generation.finished, generation.text) == ("stop", "a剪")
     assert tokenizer.convert_ids_to_tokens(generation.ids[-1]) == "<0x0A>"
@@ -192,6 +192,6 @@ def test_a_stop_text_made_of_bytes_ends_at_once(tokenizers, tiny_model, monkeypa
 def test_a_stop_text_that_begins_in_one_piece_and_ends_in_another_is_found(tokenizers, tiny_model, monkeypatch):
     tokenizer = tokenizers["llama-2"]
     said = iter(tokenizer("the wall. the end", add_special_tokens=False)["input_ids"])
-    monkeypatch.setattr("models.forward.decoding.Sampler.choose", lambda self, history, logits: next(said))
+    monkeypatch.setattr("models.decoding.Sampler.choose", lambda self, history, logits: next(said))
     generation = Generation(tiny_model(), tokenizer, [5, 6], Sampling(40, stop=("l. t", "zz"))).run()
     assert (generation.finished, generation.text) == ("stop", "the wal")

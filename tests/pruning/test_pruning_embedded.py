@@ -3,8 +3,8 @@
 import torch
 
 from models import load
-from models.forward.decoding import Generation
-from models.forward.sampling import Sampling
+from models.decoding import Generation
+from models.sampling import Sampling
 from pruning import PruningConfig, prune
 from pruning.anatomy.roles import find_anatomy
 

@@ -4,9 +4,9 @@ import threading
 
 import pytest
 
+from models.decoding import Generation
 from models.errors import RequestError
-from models.forward.decoding import Generation
-from models.forward.sampling import Sampling
+from models.sampling import Sampling
 from ui.background.streaming import Picture
 from ui.background.visitors import Visit
 from ui.engine import Settings

@@ -5,8 +5,8 @@ import inspect
 import pytest
 from gradio_client import Client
 
-from models.forward.decoding import Generation
-from models.forward.sampling import Sampling
+from models.decoding import Generation
+from models.sampling import Sampling
 from ui.page import build_page
 
 

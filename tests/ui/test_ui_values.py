@@ -8,7 +8,7 @@ import gradio as gr
 import pytest
 
 from models.errors import RequestError
-from models.forward.sampling import Sampling
+from models.sampling import Sampling
 from ui import endpoints
 from ui.complaints import require_text
 from ui.parts.choosing import settings_of

@@ -4,9 +4,9 @@ import threading
 
 import pytest
 
+from models.decoding import Generation
 from models.errors import Cancelled, RequestError
-from models.forward.decoding import Generation
-from models.forward.sampling import Sampling
+from models.sampling import Sampling
 from ui.background.visitors import Runs, Visit
 from ui.background.writing import continuing, find_parting, write_pair
 from ui.engine import Settings, Twin

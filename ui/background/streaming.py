@@ -20,7 +20,7 @@ UPDATE = 1 / 16  # seconds between two pictures of the page: about what the eye 
 
 
 class Writer(Protocol):
-    """What is asked of a `models.forward.decoding.Generation`."""
+    """What is asked of a `models.decoding.Generation`."""
 
     ids: list[int]
     text: str

@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from models.forward.sampling import Sampling
+from models.sampling import Sampling
 from ui.background.streaming import Picture, write_together
 from ui.background.visitors import Visit
 from ui.complaints import explain
@@ -16,7 +16,7 @@ from ui.pair import Side, sides_of
 from ui.texts import Words
 
 if TYPE_CHECKING:
-    from models.forward.decoding import Generation
+    from models.decoding import Generation
 
 
 LONGEST_CHARACTER = 4  # tokens; a byte each at worst
@@ -60,7 +60,7 @@ def write_pair(
     The texts that end an answer are those of `sampling` and those that come with what is asked. Raises what the models raise: RequestError for a prompt that is too long, EspalierError when all sides failed, and
     Cancelled if `stop` is set while a model is being loaded.
     """
-    from models.forward.decoding import Generation
+    from models.decoding import Generation
 
     def work(publish) -> None:
         sides = sides_of(engine, visit)
@@ -97,7 +97,7 @@ def continuing(text: str) -> Ask:
 
 def find_parting(writers: Sequence["Generation"], tokenizer) -> Parting:
     """Compares two continuations token by token."""
-    from models.forward.decoding import TextStream
+    from models.decoding import TextStream
 
     first, second = (writer.ids for writer in writers)
     same = next(

@@ -2,7 +2,7 @@
 
 import gradio as gr
 
-from models.forward.sampling import Sampling
+from models.sampling import Sampling
 from ui.texts import Words, label
 from ui.values import real, whole
 

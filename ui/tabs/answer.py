@@ -8,7 +8,7 @@ from threading import Event
 
 import gradio as gr
 
-from models.forward.sampling import Sampling
+from models.sampling import Sampling
 from ui.background.desk import Desk, Task, Updates
 from ui.background.streaming import Picture
 from ui.background.visitors import Visit

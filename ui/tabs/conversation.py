@@ -6,7 +6,7 @@ from threading import Event
 
 from models.description import context_length
 from models.errors import RequestError
-from models.forward.sampling import SEEDS, Sampling
+from models.sampling import SEEDS, Sampling
 from models.text.chat import Messages
 from ui.background.streaming import Picture
 from ui.background.visitors import Visit

@@ -13,8 +13,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from models.console.out_of_memory import enough_memory
 from models.description import context_length
 from models.errors import EspalierError, RequestError
-from models.forward.sampling import Sampler, Sampling
 from models.forward.state import open_state
+from models.sampling import Sampler, Sampling
 from models.text.prompts import beginning, prompt_ids
 from models.text.text_stream import TextStream
 
