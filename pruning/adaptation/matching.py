@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from models.errors import RequestError
+from models.errors import EspalierError, RequestError
 from pruning.adaptation.parts import find_parts
 from pruning.adaptation.streams import StreamWalk
 from pruning.adaptation.weights import check_separate, holding, shared_parameter
@@ -148,6 +148,11 @@ class MatchedBlock:
                         target = (target + lost[rows]) * share[rows]
                     product.addmm_(inputs.t(), target)
         statistics = {need: accumulator.value() for need, accumulator in sums.items()}
+        if not all(bool(each.isfinite().all()) for each in (*statistics.values(), *products)):
+            raise EspalierError(
+                f"The inputs or outputs of {first.name} are not finite: the model overflows in this dtype, or its weights "
+                "are damaged; try --dtype float32."
+            )
         weights = [self._dense_weight(each) for each in group]
         found = aimed(statistics["gram"], products, weights)
         return [

@@ -45,14 +45,14 @@ def _add_prune(commands) -> None:
     recipe.add_argument(
         "recipe", metavar="RECIPE", help="what `prune --recipe` prints, or the pruning.json of a result"
     )
-    _add_model(recipe)
+    _add_model(recipe, nargs="?")
     _add_machine(recipe)
     recipe.set_defaults(run=run_recipe, recipe_only=False)
 
 
-def _add_model(command) -> None:
+def _add_model(command, **how) -> None:
     command.add_argument(
-        "model", metavar="MODEL", help="embedded, smollm2, a folder, or a Hub id owner/name[@revision]"
+        "model", metavar="MODEL", **how, help="embedded, smollm2, a folder, or a Hub id owner/name[@revision]"
     )
     command.add_argument("--out", metavar="DIR", help="the folder to write; must not hold anything yet")
 

@@ -27,13 +27,17 @@ def run_prune(options: argparse.Namespace) -> None:
 
 
 def run_recipe(options: argparse.Namespace) -> None:
-    """`run RECIPE MODEL`."""
-    _go(options, Recipe.read(options.recipe), None)
+    """`run RECIPE [MODEL]`."""
+    recipe, model = Recipe.read(options.recipe)
+    options.model = options.model or model
+    if options.model is None:
+        raise RequestError(f"{options.recipe} names no model: put MODEL behind it, or a line `model: NAME` into it.")
+    _go(options, recipe, None)
 
 
 def _go(options: argparse.Namespace, recipe: Recipe, plan: Plan | None) -> None:
     if options.recipe_only:
-        print(recipe.to_yaml(), end="")
+        print(recipe.to_yaml(options.model), end="")
         return
     machine = Machine(options.device, options.dtype, options.offload, options.activations)
     words = {"machine": machine, "plan": plan, "resume": options.resume}

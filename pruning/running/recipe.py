@@ -68,17 +68,20 @@ class Recipe:
                 stages.append({stage: {}})
         return {"stages": stages}
 
-    def to_yaml(self) -> str:
-        """As it is written in a file."""
+    def to_yaml(self, model: str | None = None) -> str:
+        """As it is written in a file, for any model or for one."""
         import yaml
 
-        return yaml.safe_dump(self.as_dict(), sort_keys=False, default_flow_style=None, width=110)
+        document = ({} if model is None else {"model": model}) | self.as_dict()
+        return yaml.safe_dump(document, sort_keys=False, default_flow_style=None, width=110)
 
     @staticmethod
     def from_dict(document: Any) -> Recipe:
         """The recipe of `as_dict`. RequestError, with the stage and what is wrong, for anything else."""
         if not isinstance(document, dict) or not isinstance(document.get("stages"), list):
             raise RequestError("A recipe is a mapping with a list of `stages`: see docs/pruning.md.")
+        if unknown := [key for key in document if key not in ("stages", "model")]:
+            raise RequestError(f"A recipe has `stages` and may name a `model`, but no {unknown[0]!r}: remove it.")
         found: dict[str, dict] = {}
         for entry in document["stages"]:
             name, settings = _stage(entry)
@@ -100,8 +103,11 @@ class Recipe:
         return Recipe(PruningConfig(**given), format, verify)
 
     @staticmethod
-    def read(path: Path | str) -> Recipe:
-        """The recipe of a YAML file. RequestError, naming the file, if it is none."""
+    def read(path: Path | str) -> tuple[Recipe, str | None]:
+        """The recipe of a YAML file or a `pruning.json`, and the MODEL that it is for, if it names one.
+
+        RequestError, naming the file, if it is none.
+        """
         import yaml
 
         file = Path(path).expanduser()
@@ -115,9 +121,15 @@ class Recipe:
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise RequestError(f"{path} is no YAML ({' '.join(str(error).split())}): mend it.") from None
         if isinstance(document, dict) and "recipe" in document:  # a pruning.json, which is YAML as well
+            dense = document.get("dense")
             document = document["recipe"]
+            model = dense.get("id") if isinstance(dense, dict) else None
+        else:
+            model = document.get("model") if isinstance(document, dict) else None
+        if not isinstance(model, str | None):
+            raise RequestError(f"{path}: `model` must be a name in quotes, not {json.dumps(model, default=str)}.")
         try:
-            return Recipe.from_dict(document)
+            return Recipe.from_dict(document), model
         except RequestError as error:
             raise RequestError(f"{path}: {error}") from None
 

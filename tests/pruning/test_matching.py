@@ -2,12 +2,13 @@
 
 import copy
 import hashlib
+from contextlib import closing
 
 import pytest
 import torch
 from torch.nn.functional import log_softmax
 
-from models.errors import Cancelled, RequestError
+from models.errors import Cancelled, EspalierError, RequestError
 from pruning import PruningConfig, Recipe, preview, prune, run
 from pruning.adaptation.matching import RIDGE, Matching, aimed, can_match
 from pruning.anatomy.roles import find_anatomy
@@ -92,6 +93,15 @@ def test_the_pruned_stream_ends_nearer_to_the_dense_one_on_other_tokens(livelier
 
     with torch.no_grad():
         assert lost("dense") < 0.9 * lost("none")
+
+
+def test_a_stream_that_is_not_finite_is_told_with_the_projection(livelier, tiny_tokenizer):
+    model = livelier("llama")
+    with opened(model, tiny_tokenizer, config(), TEXTS, lambda *_: None) as job, Matching(job) as matching:
+        matching._pruned[0] = torch.full_like(matching._pruned[0], torch.nan)
+        with pytest.raises(EspalierError, match=r"layers\.0\.self_attn\.q_proj are not finite.*--dtype float32"):
+            with matching.block(0) as block, closing(block.aims(lambda fraction: None)) as aims:
+                next(aims)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -35,7 +35,9 @@ def sha(folder: Path) -> str:
 def test_a_recipe_that_was_written_is_read_as_the_same(recipe, tmp_path):
     assert Recipe.from_dict(json.loads(json.dumps(recipe.as_dict()))) == recipe
     (tmp_path / "recipe.yaml").write_text(recipe.to_yaml())
-    assert Recipe.read(tmp_path / "recipe.yaml") == recipe
+    assert Recipe.read(tmp_path / "recipe.yaml") == (recipe, None)
+    (tmp_path / "recipe.yaml").write_text(recipe.to_yaml("smollm2"))
+    assert Recipe.read(tmp_path / "recipe.yaml") == (recipe, "smollm2")
 
 
 def test_a_recipe_says_only_what_is_not_so_by_itself():
@@ -64,6 +66,8 @@ BAD = {
     "settings that are none": ("stages: [{solve: wanda}, save]", 'are a mapping, not "wanda"'),
     "a wrong value": ("stages: [{allocate: {sparsity: 2}}, {solve: {}}, save]", "must be from 0 to below 1"),
     "an unknown format": ("stages: [{solve: {}}, {pack: {format: zip}}, save]", "no packed format 'zip'"),
+    "another key": ("stages: [{solve: {}}, save]\nsolver: alps", "but no 'solver'"),
+    "no model's name": ("model: 3\nstages: [{solve: {}}, save]", "`model` must be a name"),
     "a stage that is none": ("stages: [3]", "A stage is written"),
 }
 
@@ -99,11 +103,11 @@ def test_the_command_line_its_recipe_and_python_make_the_same_bytes(pruned, mode
         "pruning", "prune", model, "--recipe", "--method", "wanda", "--samples", 4, "--sequence-length", 32
     )
     (tmp_path / "recipe.yaml").write_text(printed.stdout)
-    done = run_cli("pruning", "run", tmp_path / "recipe.yaml", model, "--out", tmp_path / "again")
+    done = run_cli("pruning", "run", tmp_path / "recipe.yaml", "--out", tmp_path / "again")  # which names its model
     assert done.returncode == 0, done.stderr
     made = run(Recipe(PruningConfig(**SMALL)), str(model), tmp_path / "python")
     assert made.folder == tmp_path / "python" and made.report.after.sparsity == pytest.approx(0.5, abs=0.01)
-    replayed = run(Recipe.read(pruned / "pruning.json"), str(model), tmp_path / "replayed")
+    replayed = run(Recipe.read(pruned / "pruning.json")[0], str(model), tmp_path / "replayed")
     assert replayed.recipe == made.recipe
     assert (
         len({sha(folder) for folder in (pruned, tmp_path / "again", tmp_path / "python", tmp_path / "replayed")}) == 1
@@ -151,3 +155,18 @@ def test_a_run_without_an_out_is_refused_and_what_is_done_in_memory_is_not_saved
         run(recipe, str(model))
     made = run(recipe, load(str(model)), machine=Machine(activations="disk"))
     assert made.folder is None and list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "file", sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml")), ids=lambda file: file.stem
+)
+def test_the_recipes_that_ship_can_be_followed(file):
+    recipe, model = Recipe.read(file)
+    assert model is None and recipe.verify
+
+
+def test_a_recipe_without_a_model_asks_for_one(capsys):
+    from pruning.commands.cli import main
+
+    assert main(["run", str(Path(__file__).parents[2] / "recipes" / "quick.yaml"), "--out", "nowhere"]) == 2
+    assert "put MODEL behind it" in capsys.readouterr().err
